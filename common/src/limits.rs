@@ -1,0 +1,52 @@
+//! The one table of limits for everything that comes from outside, each with its reasoning.
+
+/// Longest site or study name: a DNS label, so that it fits a certificate, a path and a Kubernetes name.
+pub const MAX_NAME_LEN: usize = 63;
+/// Finest spacing: ten times finer than any slide scanner.
+pub const MIN_MPP: f64 = 0.01;
+/// Coarsest spacing: one pixel a millimetre, coarser than any thumbnail.
+pub const MAX_MPP: f64 = 1000.0;
+/// Members of an ensemble: five is normal, beyond 32 disagreement gains nothing and transfers hurt.
+pub const MAX_MEMBERS: usize = 32;
+/// Classes of a task, background included; label maps are 8-bit and 255 means "not labelled".
+pub const MAX_CLASSES: usize = 64;
+/// Encoder stages: nnU-Net plans at most 9 for 2D patches up to 2048 px.
+pub const MAX_STAGES: usize = 12;
+/// Features of one stage: nnU-Net caps at 512; room for large residual encoders.
+pub const MAX_FEATURES: usize = 4096;
+/// Largest side of a tile or patch, in pixels.
+pub const MAX_TILE_PX: u32 = 4096;
+/// Sites of one study.
+pub const MAX_SITES: usize = 4096;
+/// Rounds of one study.
+pub const MAX_ROUNDS: u32 = 10_000;
+/// Patches that one round may ask of one site: far beyond what a pathologist corrects in a day.
+pub const MAX_BUDGET: u32 = 10_000;
+/// Bytes of a plan or manifest document: text of a few kilobytes in practice.
+pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+/// Bytes of one blob: one member of the largest published 2D nnU-Net is about 0.6 GB.
+pub const MAX_BLOB_BYTES: u64 = 16 << 30;
+/// Bytes of one transfer chunk: gRPC messages stay far below the usual 4 MiB ceiling.
+pub const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of the header of a safetensors file; the format's own limit is 100 MB, ours needs 100 bytes a tensor.
+pub const MAX_TENSOR_HEADER_BYTES: u64 = 8 << 20;
+/// Tensors of one member file.
+pub const MAX_TENSORS: usize = 10_000;
+/// Rank of a tensor: convolutions have 4 dimensions.
+pub const MAX_RANK: usize = 8;
+/// Largest weight that a site may ask for: a million patches.
+pub const MAX_UPDATE_WEIGHT: f64 = 1e6;
+/// Largest absolute value of a weight or a delta; anything beyond is a diverged training.
+pub const MAX_ABS_WEIGHT: f32 = 1e6;
+/// Seconds for which the coordinator holds a long poll before it answers "wait".
+pub const LONG_POLL_S: u64 = 30;
+/// Characters of a reason or a message that people read.
+pub const MAX_REASON_LEN: usize = 500;
+/// Pixels of a flat (not tiled) image that is decoded whole: 16k x 16k.
+pub const MAX_FLAT_IMAGE_PX: u64 = 1 << 28;
+/// Level-0 side of a slide in pixels: four times the largest scanner output.
+pub const MAX_SLIDE_SIDE_PX: u32 = 1 << 20;
+/// Side of a TIFF tile in pixels; scanners use 240 to 1024.
+pub const MAX_TIFF_TILE_PX: u32 = 4096;
+/// Levels of a slide pyramid.
+pub const MAX_LEVELS: usize = 64;

@@ -1,0 +1,285 @@
+//! The plan's settings for scanning, acquisition, training, aggregation and the closing of a round.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Invalid;
+use crate::limits;
+
+/// Sliding-window scanning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScanSettings {
+    /// Side of a network tile in pixels at the plan's spacing.
+    pub tile_px: u32,
+    /// Step between tiles as a fraction of the tile, 0.5 in nnU-Net.
+    #[serde(default = "half")]
+    pub step: f64,
+    /// Tiles with a smaller share of tissue than this are skipped.
+    #[serde(default = "one_percent")]
+    pub min_tissue: f64,
+}
+
+fn half() -> f64 {
+    0.5
+}
+fn one_percent() -> f64 {
+    0.01
+}
+
+impl Default for ScanSettings {
+    fn default() -> Self {
+        Self { tile_px: 256, step: half(), min_tissue: one_percent() }
+    }
+}
+
+impl ScanSettings {
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        if !(0.1..=1.0).contains(&self.step) {
+            return Err(Invalid::new("scan.step", format!("{} must be 0.1 to 1", self.step)));
+        }
+        fraction("scan.min_tissue", self.min_tissue)
+    }
+}
+
+/// The rule that scores a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Score {
+    /// UGA's own: 100 x pixels above 0.8 of the patch's maximum + sum, on the 8-bit map.
+    Uga,
+    /// Mean of UGA's uncertainty over the patch's tissue pixels, in float.
+    MeanUncertainty,
+    /// Mean predictive entropy over the patch's tissue pixels, in float.
+    MeanEntropy,
+    /// Uniform random among boxes with enough tissue: the control.
+    Random,
+}
+
+/// How patches are chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acquisition {
+    /// The rule.
+    pub score: Score,
+    /// Patches that a site's pathologist is asked to correct in one round.
+    pub budget: u32,
+    /// Side of a patch in pixels at the plan's spacing.
+    pub patch_px: u32,
+    /// Boxes with a smaller share of tissue than this are not candidates.
+    #[serde(default = "half")]
+    pub min_tissue: f64,
+}
+
+impl Acquisition {
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        if self.budget > limits::MAX_BUDGET {
+            return Err(Invalid::new(
+                "acquisition.budget",
+                format!("{} is more than {}", self.budget, limits::MAX_BUDGET),
+            ));
+        }
+        if !(16..=limits::MAX_TILE_PX).contains(&self.patch_px) {
+            return Err(Invalid::new("acquisition.patch_px", format!("needs 16 to {}", limits::MAX_TILE_PX)));
+        }
+        fraction("acquisition.min_tissue", self.min_tissue)
+    }
+}
+
+/// One training: from scratch, or fine-tuning. Defaults are nnU-Net's where it has one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Optimiser steps a member.
+    pub iterations: u32,
+    /// Patches a step.
+    pub batch_size: u32,
+    /// Side of a training patch in pixels at the plan's spacing.
+    pub patch_px: u32,
+    /// Initial learning rate; it falls as (1 - t/T)^0.9.
+    pub learning_rate: f64,
+    /// Nesterov momentum.
+    #[serde(default = "momentum")]
+    pub momentum: f64,
+    /// L2 weight decay.
+    #[serde(default = "weight_decay")]
+    pub weight_decay: f64,
+    /// Bound of the global gradient norm.
+    #[serde(default = "clip_norm")]
+    pub clip_norm: f64,
+    /// Share of patches of a batch that are centred on a foreground pixel.
+    #[serde(default = "foreground_share")]
+    pub foreground_share: f64,
+    /// Loss at every decoder level with weights 1, 1/2, 1/4 ..., the coarsest 0, as nnU-Net.
+    #[serde(default = "yes")]
+    pub deep_supervision: bool,
+    /// Keep batch-normalisation statistics as they are (normal for fine-tuning on a few patches).
+    #[serde(default)]
+    pub freeze_norm_statistics: bool,
+    /// Augmentation.
+    #[serde(default)]
+    pub augmentation: Augmentation,
+}
+
+fn momentum() -> f64 {
+    0.99
+}
+fn weight_decay() -> f64 {
+    3e-5
+}
+fn clip_norm() -> f64 {
+    12.0
+}
+fn foreground_share() -> f64 {
+    0.33
+}
+fn yes() -> bool {
+    true
+}
+
+impl Training {
+    /// nnU-Net's values for a number of iterations of a batch of square patches.
+    pub fn new(iterations: u32, batch_size: u32, patch_px: u32, learning_rate: f64) -> Self {
+        Self {
+            iterations,
+            batch_size,
+            patch_px,
+            learning_rate,
+            momentum: momentum(),
+            weight_decay: weight_decay(),
+            clip_norm: clip_norm(),
+            foreground_share: foreground_share(),
+            deep_supervision: true,
+            freeze_norm_statistics: false,
+            augmentation: Augmentation::default(),
+        }
+    }
+
+    pub(super) fn validate(&self, section: &str) -> Result<(), Invalid> {
+        let fail = |what: &str, why: &str| Err(Invalid::new(format!("{section}.{what}"), why));
+        if !(1..=10_000_000).contains(&self.iterations) {
+            return fail("iterations", "needs 1 to 10000000");
+        }
+        if !(1..=1024).contains(&self.batch_size) {
+            return fail("batch_size", "needs 1 to 1024");
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
+            return fail("learning_rate", "must be above 0 and at most 10");
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return fail("momentum", "must be at least 0 and below 1");
+        }
+        if !(0.0..=1.0).contains(&self.weight_decay) {
+            return fail("weight_decay", "must be 0 to 1");
+        }
+        if !(self.clip_norm > 0.0 && self.clip_norm.is_finite()) {
+            return fail("clip_norm", "must be above 0");
+        }
+        fraction(&format!("{section}.foreground_share"), self.foreground_share)?;
+        self.augmentation.validate(section)
+    }
+}
+
+/// Which augmentations a training uses, and how strongly. Probabilities and ranges are nnU-Net's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augmentation {
+    /// Mirror both axes with probability 1/2 each and rotate by a random quarter turn.
+    pub flips: bool,
+    /// Rotation by any angle and scale 0.7 to 1.4, each with probability 0.2.
+    pub rotate_scale: bool,
+    /// Brightness and contrast x 0.75 to 1.25 (probability 0.15 each) and gamma 0.7 to 1.5 (0.3).
+    pub colour: bool,
+    /// HED stain jitter: each stain's concentration times 1 + s plus b, with s and b uniform within this bound. 0 is off;
+    /// 0.05 is light, 0.2 strong.
+    pub hed: f64,
+}
+
+impl Default for Augmentation {
+    fn default() -> Self {
+        Self { flips: true, rotate_scale: true, colour: true, hed: 0.05 }
+    }
+}
+
+impl Augmentation {
+    fn validate(&self, section: &str) -> Result<(), Invalid> {
+        fraction(&format!("{section}.augmentation.hed"), self.hed)
+    }
+}
+
+/// How updates become a generation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aggregation {
+    /// The rule.
+    #[serde(default)]
+    pub rule: AggregationRule,
+    /// What an update weighs.
+    #[serde(default)]
+    pub weighting: Weighting,
+}
+
+/// The aggregation rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AggregationRule {
+    /// Weighted mean of the deltas, member by member (McMahan et al. 2017).
+    #[default]
+    FedAvg,
+}
+
+/// What an update weighs in the mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weighting {
+    /// Every site that contributes weighs the same.
+    #[default]
+    Equal,
+    /// A site weighs as many patches as it trained on.
+    Patches,
+}
+
+/// When a round closes: as soon as all sites of the study have answered, or at the deadline if `min_sites` have. Without
+/// a quorum the deadline passes and the round stays open: slow is not dead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quorum {
+    /// Answers that are needed.
+    pub min_sites: usize,
+    /// Seconds after the opening at which a round with a quorum closes; absent: wait for every site.
+    #[serde(default)]
+    pub deadline_s: Option<u64>,
+}
+
+impl Quorum {
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        if !(1..=limits::MAX_SITES).contains(&self.min_sites) {
+            return Err(Invalid::new("quorum.min_sites", format!("needs 1 to {}", limits::MAX_SITES)));
+        }
+        if self.deadline_s == Some(0) {
+            return Err(Invalid::new(
+                "quorum.deadline_s",
+                "0 would close a round at once; leave it out to wait for all",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The gate: a candidate generation that harms a site is not published.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// Largest fall of a site's mean Dice that is still published; absent: evaluation is reported only.
+    #[serde(default)]
+    pub max_dice_drop: Option<f64>,
+}
+
+impl Gate {
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        self.max_dice_drop.map_or(Ok(()), |drop| fraction("gate.max_dice_drop", drop))
+    }
+}
+
+fn fraction(what: &str, value: f64) -> Result<(), Invalid> {
+    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Invalid::new(what, format!("{value} must be 0 to 1"))) }
+}

@@ -1,0 +1,65 @@
+use super::*;
+
+pub(crate) fn sample() -> Plan {
+    Plan {
+        schema: SCHEMA,
+        title: "tumour".into(),
+        seed: 7,
+        rounds: 3,
+        members: 5,
+        task: Task { classes: vec!["background".into(), "tumour".into()], spacing_um: Mpp::new(4.0).unwrap() },
+        architecture: Architecture::plain(2, 8, 4),
+        scan: ScanSettings { tile_px: 128, ..ScanSettings::default() },
+        acquisition: Acquisition { score: Score::MeanUncertainty, budget: 5, patch_px: 96, min_tissue: 0.5 },
+        initial_training: Training::new(100, 4, 96, 0.01),
+        fine_tuning: Training::new(20, 4, 96, 0.01),
+        aggregation: Aggregation::default(),
+        quorum: Quorum { min_sites: 1, deadline_s: None },
+        gate: Gate::default(),
+    }
+}
+
+#[test]
+fn toml_and_canonical_bytes_round_trip() {
+    let plan = sample();
+    assert_eq!(Plan::from_toml(&plan.to_toml().unwrap()).unwrap(), plan);
+    let bytes = plan.canonical_bytes().unwrap();
+    assert_eq!(Plan::from_canonical(&bytes).unwrap(), plan);
+    assert_eq!(plan.digest().unwrap(), Digest::of(&bytes));
+}
+
+#[test]
+fn every_contradiction_is_named_at_once() {
+    let mut plan = sample();
+    plan.architecture.classes = 3;
+    plan.scan.tile_px = 100;
+    plan.fine_tuning.patch_px = 128;
+    plan.members = 0;
+    let text = Plan::from_toml(&plan.to_toml().unwrap()).unwrap_err().to_string();
+    for part in ["architecture.classes", "scan.tile_px", "fine_tuning.patch_px", "members"] {
+        assert!(text.contains(part), "{part} is missing in: {text}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused_by_name() {
+    let text = sample().to_toml().unwrap().replace("rounds = 3", "rounds = 3\nruonds = 4");
+    assert!(Plan::from_toml(&text).unwrap_err().to_string().contains("ruonds"));
+}
+
+#[test]
+fn tensors_are_those_of_plain_conv_unet() {
+    let tensors = Architecture::plain(2, 4, 3).tensors();
+    let names: Vec<_> = tensors.iter().map(|t| (t.name.as_str(), t.shape.clone())).collect();
+    for (name, shape) in [
+        ("encoder.stages.0.0.convs.0.conv.weight", vec![4, 3, 3, 3]),
+        ("encoder.stages.2.0.convs.1.norm.running_var", vec![16]),
+        ("decoder.transpconvs.0.weight", vec![16, 8, 2, 2]),
+        ("decoder.stages.0.convs.0.conv.weight", vec![8, 16, 3, 3]),
+        ("decoder.seg_layers.1.bias", vec![2]),
+    ] {
+        assert!(names.contains(&(name, shape.clone())), "{name} {shape:?}");
+    }
+    // 6 encoder and 4 decoder convolutions of 6 tensors, 2 transposed and 2 segmentation layers of 2.
+    assert_eq!(tensors.len(), 10 * 6 + 4 * 2);
+}
