@@ -1,0 +1,55 @@
+//! Which patches a pathologist is asked to correct: candidate boxes of each slide, scored, and the best of the site.
+//!
+//! The scored box is the corrected box, boxes never overlap, and none overlaps one that was corrected before. The same
+//! maps, settings and seed give the same patches: ties go to the first slide name, then the topmost, then the leftmost.
+
+mod candidates;
+mod select;
+mod sums;
+mod uga;
+
+use serde::{Deserialize, Serialize};
+
+pub use candidates::candidates;
+pub use select::select;
+pub use uga::{UgaScore, uga_keeps, uga_score};
+
+/// A square box; `x`, `y` and `side` are pixels at the plan's spacing, from the slide's top-left corner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PatchBox {
+    /// Left edge.
+    pub x: u32,
+    /// Top edge.
+    pub y: u32,
+    /// Width and height.
+    pub side: u32,
+}
+
+impl PatchBox {
+    /// True where the two boxes share a pixel.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let apart = |a: u32, a_side: u32, b: u32| u64::from(a) + u64::from(a_side) <= u64::from(b);
+        let beside = apart(self.x, self.side, other.x) || apart(other.x, other.side, self.x);
+        let above = apart(self.y, self.side, other.y) || apart(other.y, other.side, self.y);
+        !(beside || above || self.side == 0 || other.side == 0)
+    }
+}
+
+/// A box of a slide with its score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoredPatch {
+    /// The slide's name.
+    pub slide: String,
+    /// The box.
+    pub patch: PatchBox,
+    /// By the plan's rule; higher is asked for first. 0 under the random rule.
+    pub score: f64,
+    /// Mean of UGA's uncertainty over the box's tissue, nats, whatever the rule.
+    pub mean_uncertainty: f64,
+    /// Share of the box that is tissue.
+    pub tissue: f64,
+}
+
+#[cfg(test)]
+mod tests;

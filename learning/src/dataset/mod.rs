@@ -1,0 +1,192 @@
+//! A site's data folder: `slides/`, optional `masks/NAME.png|tif`, optional `slides.csv`.
+//!
+//! Opening it checks every slide and mask by its header. What is broken becomes a [`Problem`] with the cause and the
+//! next step; the other slides go on. Nothing here decodes pixels, and nothing leaves the machine.
+
+mod table;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use consilium_common::Mpp;
+use serde::{Deserialize, Serialize};
+
+use crate::slides::{SlideError, check_mask, check_slide};
+use table::{Row, Table};
+
+/// File name endings that are read as slides; the content decides what they are.
+const SLIDE_ENDINGS: [&str; 6] = ["tif", "tiff", "svs", "png", "jpg", "jpeg"];
+/// Endings of slides that are not read, so that their owner learns why they are missing.
+const OTHER_SLIDE_ENDINGS: [&str; 9] = ["ndpi", "mrxs", "scn", "bif", "czi", "vms", "vsi", "isyntax", "dcm"];
+/// Endings of masks, in the order in which they are looked for.
+const MASK_ENDINGS: [&str; 3] = ["png", "tif", "tiff"];
+
+/// What a slide is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Its reference mask is used whole in training.
+    Train,
+    /// It is scanned, and patches are selected from it.
+    Pool,
+    /// It is held out for evaluation.
+    Test,
+}
+
+/// One usable slide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlideEntry {
+    /// File name without its ending; unique in the folder.
+    pub name: String,
+    /// The slide.
+    pub path: PathBuf,
+    /// Its reference mask, if there is one.
+    pub mask: Option<PathBuf>,
+    /// What it is used for.
+    pub split: Split,
+    /// Spacing that overrides what the file says.
+    pub mpp: Option<Mpp>,
+}
+
+/// A slide that is left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Name of the slide as in its file name or in slides.csv.
+    pub slide: String,
+    /// One sentence: cause and next step.
+    pub why: String,
+}
+
+/// A data folder whose usable slides are known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataFolder {
+    /// The folder.
+    pub root: PathBuf,
+    /// Usable slides, sorted by name.
+    pub slides: Vec<SlideEntry>,
+    /// Slides that are left out, sorted by name.
+    pub problems: Vec<Problem>,
+}
+
+/// A data folder that cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatasetError {
+    /// There is no `slides` folder.
+    #[error("{path}: there is no such folder; put the slides into `slides/` inside the data folder, or correct `data_dir`", path = .path.display())]
+    NoSlidesFolder {
+        /// The folder that was looked for.
+        path: PathBuf,
+    },
+    /// The folder or table cannot be read.
+    #[error("{path}: cannot be read ({source}); check its permissions and the disk", path = .path.display())]
+    Unreadable {
+        /// The folder or table.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// slides.csv is no table with a column `slide`.
+    #[error("{path}: is not a table of slides ({why}); its first line must name the columns, `slide` among them", path = .path.display())]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl DataFolder {
+    /// Reads a data folder. Columns `slide`, `mpp` and `split` (train, pool or test; pool if absent) of `slides.csv`
+    /// count, others are the site's own. Without a table of its own, the one in the parent folder is used if it has a
+    /// column `site`: its rows for this folder's name.
+    ///
+    /// # Errors
+    /// There is no `slides` folder, or a table exists and is unreadable. A broken slide is not an error.
+    pub fn open(root: &Path) -> Result<Self, DatasetError> {
+        let table = Table::of(root)?;
+        let mut problems = table.problems;
+        let mut rows = table.rows;
+        let mut slides = Vec::new();
+        for (name, files) in found(root, &mut problems)? {
+            let row = rows.remove(&name);
+            // A row that could not be read is a problem already.
+            if problems.iter().any(|p| p.slide == name) {
+                continue;
+            }
+            match entry(root, &name, &files, row.unwrap_or_default()) {
+                Ok(slide) => slides.push(slide),
+                Err(why) => problems.push(Problem { slide: name, why }),
+            }
+        }
+        for (slide, _) in rows {
+            let why = "slides.csv names this slide, but slides/ has no such file; correct the name or add the file";
+            problems.push(Problem { slide, why: why.to_owned() });
+        }
+        problems.sort_by(|a, b| a.slide.cmp(&b.slide));
+        Ok(Self { root: root.to_owned(), slides, problems })
+    }
+
+    /// The slides of one split, sorted by name.
+    pub fn of(&self, split: Split) -> impl Iterator<Item = &SlideEntry> {
+        self.slides.iter().filter(move |slide| slide.split == split)
+    }
+
+    /// The slide of that name.
+    pub fn slide(&self, name: &str) -> Option<&SlideEntry> {
+        self.slides.iter().find(|slide| slide.name == name)
+    }
+}
+
+/// Slide files by name. Hidden files and files of other kinds are none of our business.
+fn found(root: &Path, problems: &mut Vec<Problem>) -> Result<BTreeMap<String, Vec<PathBuf>>, DatasetError> {
+    let folder = root.join("slides");
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => DatasetError::NoSlidesFolder { path: folder.clone() },
+        _ => DatasetError::Unreadable { path: folder.clone(), source },
+    };
+    let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for item in fs::read_dir(&folder).map_err(unreadable)? {
+        let path = item.map_err(unreadable)?.path();
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let Some(name) = path.file_stem().and_then(|s| s.to_str()).map(str::to_owned) else {
+            let slide = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let why = "its file name is not Unicode; rename the file".to_owned();
+            problems.push(Problem { slide, why });
+            continue;
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        if SLIDE_ENDINGS.contains(&ending.as_str()) {
+            files.entry(name).or_default().push(path);
+        } else if OTHER_SLIDE_ENDINGS.contains(&ending.as_str()) {
+            let why = SlideError::UnknownFormat { path }.to_string();
+            problems.push(Problem { slide: name, why });
+        }
+    }
+    files.values_mut().for_each(|paths| paths.sort());
+    Ok(files)
+}
+
+/// Checks one slide and its mask.
+fn entry(root: &Path, name: &str, files: &[PathBuf], row: Row) -> Result<SlideEntry, String> {
+    let [path] = files else {
+        return Err("slides/ has this slide more than once, with different endings; keep one of them".to_owned());
+    };
+    let size = check_slide(path, row.mpp).map_err(|e| e.to_string())?;
+    let candidates = MASK_ENDINGS.map(|ending| root.join("masks").join(format!("{name}.{ending}")));
+    let mask = candidates.into_iter().find(|mask| mask.exists());
+    if let Some(mask) = &mask {
+        check_mask(mask, size).map_err(|e| e.to_string())?;
+    } else if row.split == Some(Split::Train) {
+        return Err(format!("split `train` needs a reference mask; add masks/{name}.png or change the split"));
+    }
+    let split = row.split.unwrap_or(Split::Pool);
+    Ok(SlideEntry { name: name.to_owned(), path: path.clone(), mask, split, mpp: row.mpp })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Tests of the data folder: tables, splits, problems that leave the other slides alone.
+
+use std::fs;
+use std::path::Path;
+
+use consilium_common::Mpp;
+use image::{GrayImage, RgbImage};
+
+use super::{DataFolder, DatasetError, Split};
+use crate::slides::write_pyramid;
+
+fn slide(folder: &Path, name: &str) {
+    fs::create_dir_all(folder.join("slides")).unwrap();
+    let path = folder.join("slides").join(format!("{name}.tif"));
+    write_pyramid(&path, &RgbImage::new(60, 40), Mpp::new(0.25).unwrap(), 80).unwrap();
+}
+
+fn mask(folder: &Path, name: &str, width: u32) {
+    fs::create_dir_all(folder.join("masks")).unwrap();
+    GrayImage::new(width, 40).save(folder.join("masks").join(format!("{name}.png"))).unwrap();
+}
+
+fn names(folder: &DataFolder) -> Vec<&str> {
+    folder.slides.iter().map(|s| s.name.as_str()).collect()
+}
+
+#[test]
+fn slides_masks_and_table_come_together() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    for name in ["c", "a", "b"] {
+        slide(root, name);
+    }
+    mask(root, "a", 60);
+    fs::write(root.join("slides/.hidden.tif"), b"x").unwrap();
+    fs::write(root.join("slides/notes.txt"), b"x").unwrap();
+    fs::write(root.join("slides.csv"), "\u{feff}Slide, stage ,mpp,split\na,IIIB,0.5,Train\nb.tif,II,,test\n").unwrap();
+    let folder = DataFolder::open(root).unwrap();
+    assert_eq!(names(&folder), ["a", "b", "c"]);
+    assert_eq!(folder.problems, []);
+    assert_eq!(folder.slides[0].mpp.map(Mpp::um_per_px), Some(0.5));
+    assert_eq!(folder.slides[0].mask, Some(root.join("masks/a.png")));
+    assert_eq!(folder.slides.iter().map(|s| s.split).collect::<Vec<_>>(), [Split::Train, Split::Test, Split::Pool]);
+    assert_eq!(folder.of(Split::Pool).map(|s| s.name.as_str()).collect::<Vec<_>>(), ["c"]);
+    assert_eq!(folder.slide("b").unwrap().mpp, None);
+}
+
+#[test]
+fn a_table_in_the_parent_folder_serves_several_sites() {
+    let root = tempfile::tempdir().unwrap();
+    let (east, west) = (root.path().join("east"), root.path().join("west"));
+    slide(&east, "a");
+    slide(&west, "a");
+    fs::write(root.path().join("slides.csv"), "site;slide;mpp\neast;a;0,5\nwest;a;0,75\nwest;gone;1\n").unwrap();
+    assert_eq!(DataFolder::open(&east).unwrap().slides[0].mpp.map(Mpp::um_per_px), Some(0.5));
+    let folder = DataFolder::open(&west).unwrap();
+    assert_eq!(folder.slides[0].mpp.map(Mpp::um_per_px), Some(0.75));
+    assert_eq!(folder.problems.len(), 1);
+    assert!(folder.problems[0].why.contains("slides/ has no such file"), "{:?}", folder.problems);
+    // The folder's own table wins.
+    fs::write(west.join("slides.csv"), "slide,split\na,test\n").unwrap();
+    let folder = DataFolder::open(&west).unwrap();
+    assert_eq!((folder.slides[0].mpp, folder.slides[0].split, folder.problems.len()), (None, Split::Test, 0));
+}
+
+#[test]
+fn what_is_broken_is_named_and_the_others_go_on() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    for name in ["good", "mask-size", "no-mask", "number", "split", "twice", "two-lines"] {
+        slide(root, name);
+    }
+    mask(root, "mask-size", 70);
+    fs::write(root.join("slides/broken.svs"), b"not a slide").unwrap();
+    fs::write(root.join("slides/vendor.ndpi"), b"II*\0").unwrap();
+    fs::write(root.join("slides/twice.svs"), b"x").unwrap();
+    RgbImage::new(9, 9).save(root.join("slides/flat.png")).unwrap();
+    let table = "slide,mpp,split\nno-mask,,train\nnumber,fine,\nsplit,,later\ntwo-lines,,\ntwo-lines,,\nflat,,\n";
+    fs::write(root.join("slides.csv"), table).unwrap();
+    let folder = DataFolder::open(root).unwrap();
+    assert_eq!(names(&folder), ["good"]);
+    let expected = [
+        ("broken", "no TIFF, SVS, PNG or JPEG"),
+        ("flat", "column `mpp` of slides.csv"),
+        ("mask-size", "the mask is 70 x 40 and its slide 60 x 40"),
+        ("no-mask", "add masks/no-mask.png or change the split"),
+        ("number", "the mpp `fine`; use micrometres per pixel"),
+        ("split", "the split `later`; use train, pool or test"),
+        ("twice", "more than once"),
+        ("two-lines", "names this slide twice"),
+        ("vendor", "vips tiffsave"),
+    ];
+    assert_eq!(folder.problems.len(), expected.len(), "{:#?}", folder.problems);
+    for (problem, (name, why)) in folder.problems.iter().zip(expected) {
+        assert!(problem.slide == name && problem.why.contains(why), "{problem:?} is not {name}: {why}");
+    }
+}
+
+#[test]
+fn folders_and_tables_that_are_none() {
+    let root = tempfile::tempdir().unwrap();
+    let message = DataFolder::open(root.path()).unwrap_err().to_string();
+    assert!(message.contains("put the slides into `slides/`"), "{message}");
+    slide(root.path(), "a");
+    fs::write(root.path().join("slides.csv"), "name,mpp\na,0.5\n").unwrap();
+    let error = DataFolder::open(root.path()).unwrap_err();
+    assert!(matches!(error, DatasetError::Table { .. }) && error.to_string().contains("no column `slide`"), "{error}");
+}
+
+#[test]
+fn the_sites_of_the_real_data_open() {
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
+    let root = std::env::var_os("CONSILIUM_DATA").map_or_else(|| workspace.into(), std::path::PathBuf::from);
+    let root = root.join("monuseg");
+    if !root.exists() {
+        println!("SKIPPED: monuseg/ is not in the data folder; set CONSILIUM_DATA to run this test");
+        return;
+    }
+    for (site, slides) in
+        [("roswell", 7), ("pittsburgh", 5), ("thoracic", 7), ("gastrointestinal", 5), ("bladder-brain", 6)]
+    {
+        let folder = DataFolder::open(&root.join(site)).unwrap();
+        assert_eq!((folder.slides.len(), folder.problems.len()), (slides, 0), "{site}: {:?}", folder.problems);
+        assert!(folder.slides.iter().all(|s| s.mask.is_some() && s.mpp == Mpp::new(0.25).ok()));
+    }
+}

@@ -1,0 +1,24 @@
+//! Networks: the weights of a member and their files, ensembles on disk, and prediction with all members.
+//!
+//! Callers see images, weights and probabilities; how a network is computed stays in here.
+
+mod convolution;
+mod ensemble;
+mod error;
+mod graph;
+mod kernels;
+pub(crate) mod net;
+pub(crate) mod norm;
+pub(crate) mod planes;
+mod predictor;
+pub mod random;
+mod simd;
+mod weights;
+
+pub use ensemble::Ensemble;
+pub use error::WeightsError;
+pub use predictor::Predictor;
+pub use weights::{MemberWeights, WeightTensor};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Inference with all members of an ensemble. Normalisation with running statistics is folded into the convolutions, so a
+//! layer is one pass: multiply, shift, LeakyReLU. Tiles are independent and computed in parallel.
+
+use consilium_common::plan::{Architecture, Norm};
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::convolution::{
+    Epilogue, conv, pack_conv, pack_pointwise, pack_transposed, pointwise, transposed,
+};
+use super::ensemble::Ensemble;
+use super::graph::{ConvLayer, Graph, LinearLayer};
+use super::kernels::Packed;
+use super::norm::{Mode, NormParameters, frozen_affine, normalise, statistics};
+use super::planes::{Grid, Planes};
+use super::weights::{LEAKY_SLOPE, MemberWeights};
+use crate::training::softmax;
+
+/// One ensemble, ready to predict.
+#[derive(Debug)]
+pub struct Predictor {
+    classes: usize,
+    total_stride: u32,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    encoder: Vec<Vec<Conv>>,
+    decoder: Vec<Level>,
+    head: Linear,
+}
+
+#[derive(Debug)]
+struct Level {
+    up: Linear,
+    convs: Vec<Conv>,
+}
+
+/// Packed weights, a bias and, where statistics are those of each image, the normalisation that follows.
+#[derive(Debug)]
+struct Conv {
+    packed: Packed,
+    outputs: usize,
+    stride: usize,
+    bias: Option<Vec<f32>>,
+    image_norm: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+#[derive(Debug)]
+struct Linear {
+    packed: Packed,
+    outputs: usize,
+    stride: usize,
+    bias: Option<Vec<f32>>,
+}
+
+impl Predictor {
+    /// Prepares all members of an ensemble.
+    pub fn new(ensemble: &Ensemble) -> Self {
+        Self::of_members(&ensemble.manifest.architecture, &ensemble.members)
+    }
+
+    /// Prepares members that are not in a bundle (yet). They must be of this architecture.
+    pub fn of_members(arch: &Architecture, members: &[MemberWeights]) -> Self {
+        Self {
+            classes: arch.classes,
+            total_stride: arch.total_stride(),
+            members: members.iter().map(|weights| Member::new(arch, weights)).collect(),
+        }
+    }
+
+    /// How many members there are.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Classes, background included.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The factor of which a tile's sides must be multiples; others are padded with white at the right and bottom, and
+    /// the result is cut back.
+    pub fn total_stride(&self) -> u32 {
+        self.total_stride
+    }
+
+    /// Softmax probabilities of one member for tiles of one size, `[n, classes, h, w]`.
+    pub fn probabilities(&self, member: usize, tiles: &[RgbImage]) -> Vec<f32> {
+        self.each_tile(tiles, |tile| self.members[member].probabilities(tile, self.classes, self.total_stride))
+    }
+
+    /// Logits of one member for tiles of one size, `[n, classes, h, w]`.
+    pub fn logits(&self, member: usize, tiles: &[RgbImage]) -> Vec<f32> {
+        self.each_tile(tiles, |tile| self.members[member].logits(tile, self.total_stride))
+    }
+
+    fn each_tile(&self, tiles: &[RgbImage], one: impl Fn(&RgbImage) -> Vec<f32> + Sync + Send) -> Vec<f32> {
+        let parts: Vec<Vec<f32>> = tiles.par_iter().map(one).collect();
+        parts.concat()
+    }
+}
+
+impl Member {
+    fn new(arch: &Architecture, weights: &MemberWeights) -> Self {
+        let graph = Graph::new(arch);
+        let shapes = arch.tensors();
+        let value = |i: usize| weights.get(&shapes[i].name).map_or(&[][..], |t| t.values.as_slice());
+        let bias = |i: Option<usize>| i.map(|i| value(i).to_vec());
+        let conv = |layer: &ConvLayer| fold(layer, &value, arch.norm);
+        let up = |layer: &LinearLayer, inputs: usize| Linear {
+            packed: pack_transposed(value(layer.weight), inputs, layer.outputs, layer.stride),
+            outputs: layer.outputs,
+            stride: layer.stride,
+            bias: bias(layer.bias),
+        };
+        let mut inputs = arch.features.last().copied().unwrap_or(0);
+        let mut decoder = Vec::new();
+        for level in &graph.decoder {
+            decoder.push(Level { up: up(&level.up, inputs), convs: level.convs.iter().map(conv).collect() });
+            inputs = level.up.outputs;
+        }
+        let last = &graph.decoder[graph.decoder.len() - 1].head;
+        let head = Linear {
+            packed: pack_pointwise(value(last.weight), last.outputs, inputs),
+            outputs: last.outputs,
+            stride: 1,
+            bias: bias(last.bias),
+        };
+        Self { encoder: graph.encoder.iter().map(|s| s.iter().map(conv).collect()).collect(), decoder, head }
+    }
+
+    fn probabilities(&self, tile: &RgbImage, classes: usize, total_stride: u32) -> Vec<f32> {
+        let mut values = self.logits(tile, total_stride);
+        let pixels = values.len() / classes;
+        softmax(&mut values, classes, pixels);
+        values
+    }
+
+    fn logits(&self, tile: &RgbImage, total_stride: u32) -> Vec<f32> {
+        let (width, height) = tile.dimensions();
+        let grid = Grid::new(
+            height.next_multiple_of(total_stride) as usize,
+            width.next_multiple_of(total_stride) as usize,
+        );
+        let mut z = planes_of(tile, grid);
+        let mut skips = Vec::with_capacity(self.encoder.len());
+        for stage in &self.encoder {
+            z = run(stage, z);
+            skips.push(z.clone());
+        }
+        skips.pop();
+        for level in &self.decoder {
+            let up = &level.up;
+            let raised = transposed(&z, &up.packed, up.outputs, up.stride, up.bias.as_deref());
+            let mut joined = Planes::zeros(1, 2 * up.outputs, raised.grid);
+            joined.put_channels(0, &raised);
+            if let Some(skip) = skips.pop() {
+                joined.put_channels(up.outputs, &skip);
+            }
+            z = run(&level.convs, joined);
+        }
+        let logits = pointwise(&z, &self.head.packed, self.head.outputs, self.head.bias.as_deref()).to_compact();
+        if grid == Grid::new(height as usize, width as usize) {
+            return logits;
+        }
+        let rows = logits.chunks_exact(grid.width).enumerate();
+        rows.filter(|(y, _)| y % grid.height < height as usize).flat_map(|(_, r)| &r[..width as usize]).copied().collect()
+    }
+}
+
+/// A tile as network input: RGB / 255, white beyond its edges.
+fn planes_of(tile: &RgbImage, grid: Grid) -> Planes {
+    let mut compact = vec![1.0f32; 3 * grid.pixels()];
+    for (y, row) in tile.as_raw().chunks_exact(3 * tile.width().max(1) as usize).enumerate() {
+        for (x, rgb) in row.chunks_exact(3).enumerate() {
+            for (c, &v) in rgb.iter().enumerate() {
+                compact[c * grid.pixels() + y * grid.width + x] = f32::from(v) / 255.0;
+            }
+        }
+    }
+    Planes::from_compact(&compact, 1, 3, grid)
+}
+
+fn run(layers: &[Conv], mut z: Planes) -> Planes {
+    for layer in layers {
+        let slope = if layer.image_norm.is_some() { 1.0 } else { LEAKY_SLOPE };
+        let then = Epilogue { bias: layer.bias.as_deref(), slope };
+        z = conv(&z, &layer.packed, layer.outputs, layer.stride, then);
+        if let Some((gamma, beta)) = &layer.image_norm {
+            let parameters = NormParameters { gamma, beta, conv_bias: None, running: None };
+            z = normalise(&z, &parameters, &statistics(&z, &parameters, Mode::Image));
+        }
+    }
+    z
+}
+
+/// Batch normalisation becomes part of the weights; instance normalisation stays, and makes the bias pointless.
+fn fold<'a>(layer: &ConvLayer, value: &impl Fn(usize) -> &'a [f32], norm: Norm) -> Conv {
+    let parameters = NormParameters {
+        gamma: value(layer.gamma),
+        beta: value(layer.beta),
+        conv_bias: layer.bias.map(value),
+        running: layer.running.map(|(m, v)| (value(m), value(v))),
+    };
+    let mut weight = value(layer.weight).to_vec();
+    let (bias, image_norm) = match (norm, frozen_affine(&parameters)) {
+        (Norm::Batch, Some((scale, shift))) => {
+            let each = weight.len() / layer.outputs.max(1);
+            weight.chunks_exact_mut(each).zip(&scale).for_each(|(w, s)| w.iter_mut().for_each(|w| *w *= s));
+            (Some(shift), None)
+        }
+        _ => (None, Some((parameters.gamma.to_vec(), parameters.beta.to_vec()))),
+    };
+    let packed = pack_conv(&weight, layer.outputs, layer.inputs);
+    Conv { packed, outputs: layer.outputs, stride: layer.stride, bias, image_norm }
+}

@@ -1,0 +1,96 @@
+//! Slides: what is read from and written to image files of a site.
+//!
+//! A [`SlideReader`] gives pixels of any level; [`read_at`] gives pixels at a spacing. Readers may be used by several
+//! threads at once, keep a bounded number of decoded tiles, and check every size and offset of the file against
+//! [`consilium_common::limits`] before they believe it. Geometry is exact: an output pixel is the mean of the slide's
+//! area that it covers, computed from its absolute position, so reading a region equals cropping the whole.
+//! Not read: striped TIFF, JPEG 2000, vendor formats other than Aperio SVS; the error says how to convert.
+
+mod cache;
+mod decode;
+mod error;
+mod file;
+mod flat;
+mod mask;
+mod pages;
+mod pyramid;
+mod resample;
+mod scale;
+mod spacing;
+mod tiled;
+
+use std::path::Path;
+
+use consilium_common::Mpp;
+use image::RgbImage;
+
+pub use error::SlideError;
+pub use flat::FlatSlide;
+pub use mask::{check_mask, read_mask_at};
+pub use pyramid::write_pyramid;
+pub use scale::{read_at, size_at, thumbnail};
+pub use tiled::TiledSlide;
+
+use file::Kind;
+
+/// One resolution of a slide.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// Width in pixels of this level.
+    pub width: u32,
+    /// Height in pixels of this level.
+    pub height: u32,
+    /// Side of one pixel of this level in level-0 pixels; 1 for the finest level.
+    pub downsample: f64,
+}
+
+/// A slide that can be read by several threads at once.
+pub trait SlideReader: Send + Sync {
+    /// All levels, the finest first; never empty.
+    fn levels(&self) -> &[Level];
+
+    /// Spacing of level 0.
+    fn mpp(&self) -> Mpp;
+
+    /// A region in pixels of `level`; what lies outside the level is white.
+    ///
+    /// # Errors
+    /// The region is absurdly large, the level does not exist, or the file is damaged there.
+    fn read_level(&self, level: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, SlideError>;
+
+    /// Where the slide comes from, for messages.
+    fn path(&self) -> &Path {
+        Path::new("(slide in memory)")
+    }
+}
+
+/// Opens a slide: tiled TIFF (BigTIFF too), Aperio SVS, PNG or JPEG, told apart by content, not by name.
+///
+/// `mpp` overrides what the file says; without it the file's own tags must give the spacing (never so for PNG and
+/// JPEG, whose density is a print size).
+///
+/// # Errors
+/// The file is missing, no slide, damaged, or does not say its spacing.
+pub fn open_slide(path: &Path, mpp: Option<Mpp>) -> Result<Box<dyn SlideReader>, SlideError> {
+    Ok(match file::kind(path)? {
+        Kind::Tiff => Box::new(TiledSlide::open(path, mpp)?),
+        Kind::Png | Kind::Jpeg => Box::new(FlatSlide::open(path, mpp)?),
+    })
+}
+
+/// Checks a slide without decoding its pixels and returns its level-0 size: width, height.
+///
+/// # Errors
+/// As [`open_slide`], except for damage inside the pixel data.
+pub fn check_slide(path: &Path, mpp: Option<Mpp>) -> Result<(u32, u32), SlideError> {
+    match file::kind(path)? {
+        Kind::Tiff => {
+            let slide = TiledSlide::open(path, mpp)?;
+            Ok((slide.levels()[0].width, slide.levels()[0].height))
+        }
+        Kind::Png | Kind::Jpeg => flat::check(path, mpp),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Slides stored as tiled TIFF: generic pyramids, BigTIFF, Aperio SVS.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use consilium_common::{Mpp, limits};
+use image::{Rgb, RgbImage};
+use rayon::prelude::*;
+
+use super::cache::{Tile, TileCache};
+use super::decode::{self, Photometric};
+use super::error::SlideError;
+use super::file::SharedFile;
+use super::pages::{self, Page};
+use super::{Level, SlideReader, spacing};
+
+/// A tiled TIFF slide. Reads share one open file without a lock; tiles of one read are decoded on all cores.
+#[derive(Debug)]
+pub struct TiledSlide {
+    path: PathBuf,
+    file: SharedFile,
+    pages: Vec<Page>,
+    levels: Vec<Level>,
+    mpp: Mpp,
+    cache: TileCache,
+}
+
+impl TiledSlide {
+    /// Opens the file and checks all its tags; no pixel is decoded yet.
+    ///
+    /// # Errors
+    /// See [`super::open_slide`].
+    pub fn open(path: &Path, mpp: Option<Mpp>) -> Result<Self, SlideError> {
+        let found = pages::read(path)?;
+        if found.pages[0].photometric == Photometric::Palette {
+            return Err(SlideError::unsupported(path, "a slide with a colour palette"));
+        }
+        let mpp = match mpp {
+            Some(given) => given,
+            None => spacing::from_tags(path, &found.spacing)?,
+        };
+        let file = SharedFile::new(File::open(path).map_err(|e| SlideError::read(path, "header", e))?);
+        let (pages, levels) = (found.pages, found.levels);
+        Ok(Self { path: path.to_owned(), file, pages, levels, mpp, cache: TileCache::default() })
+    }
+
+    fn tile(&self, level: usize, index: u64) -> Result<Tile, SlideError> {
+        if let Some(tile) = self.cache.get((level, index)) {
+            return Ok(tile);
+        }
+        let page = &self.pages[level];
+        let rgb = match stored_samples(&self.path, &self.file, page, index)? {
+            Some(samples) => decode::to_rgb(page, samples),
+            None => vec![255; page.tile_width as usize * page.tile_height as usize * 3],
+        };
+        let tile = Arc::new(rgb);
+        self.cache.put((level, index), Arc::clone(&tile));
+        Ok(tile)
+    }
+}
+
+impl SlideReader for TiledSlide {
+    fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    fn mpp(&self) -> Mpp {
+        self.mpp
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_level(&self, level: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, SlideError> {
+        let mut region = white_region(self, level, w, h)?;
+        let page = &self.pages[level];
+        // The part of the region that lies inside the level.
+        let (left, right) = inside(x, w, page.width);
+        let (top, bottom) = inside(y, h, page.height);
+        if left >= right || top >= bottom {
+            return Ok(region);
+        }
+        let columns = left / page.tile_width..=(right - 1) / page.tile_width;
+        let rows = top / page.tile_height..=(bottom - 1) / page.tile_height;
+        let wanted: Vec<(u32, u32)> = rows.flat_map(|row| columns.clone().map(move |column| (column, row))).collect();
+        let index = |(column, row): (u32, u32)| u64::from(row) * u64::from(page.columns()) + u64::from(column);
+        let tiles: Vec<Tile> = match wanted.as_slice() {
+            [one] => vec![self.tile(level, index(*one))?],
+            many => many.par_iter().map(|&at| self.tile(level, index(at))).collect::<Result<_, _>>()?,
+        };
+        for (&(column, row), tile) in wanted.iter().zip(&tiles) {
+            let (x0, y0) = (column * page.tile_width, row * page.tile_height);
+            let columns = x0.max(left)..(x0 + page.tile_width).min(right);
+            for line in y0.max(top)..(y0 + page.tile_height).min(bottom) {
+                let from = ((line - y0) as usize * page.tile_width as usize + (columns.start - x0) as usize) * 3;
+                let to = (i64::from(line) - y) as usize * w as usize + (i64::from(columns.start) - x) as usize;
+                let bytes = columns.len() * 3;
+                region.as_mut()[to * 3..to * 3 + bytes].copy_from_slice(&tile[from..from + bytes]);
+            }
+        }
+        Ok(region)
+    }
+}
+
+/// The decoded samples of one tile as they are stored; `None` for a tile that was never written.
+pub(super) fn stored_samples(
+    path: &Path,
+    file: &SharedFile,
+    page: &Page,
+    index: u64,
+) -> Result<Option<Vec<u8>>, SlideError> {
+    let (offset, count) = page.chunks[index as usize];
+    if count == 0 {
+        return Ok(None);
+    }
+    let stored =
+        file.read_at(offset, count as usize).map_err(|e| SlideError::read(path, &format!("tile {index}"), e))?;
+    let samples = decode::samples(page, stored)
+        .map_err(|why| SlideError::damaged(path, format!("tile {index} cannot be decoded: {why}")))?;
+    Ok(Some(samples))
+}
+
+/// A white region of the size asked for, if level and size are acceptable.
+pub(super) fn white_region(slide: &dyn SlideReader, level: usize, w: u32, h: u32) -> Result<RgbImage, SlideError> {
+    let levels = slide.levels().len();
+    if level >= levels {
+        return Err(SlideError::NoSuchLevel { path: slide.path().to_owned(), level, levels });
+    }
+    white(slide, w, h)
+}
+
+/// A white image, if it is not larger than one read may be.
+pub(super) fn white(slide: &dyn SlideReader, w: u32, h: u32) -> Result<RgbImage, SlideError> {
+    let pixels = u64::from(w) * u64::from(h);
+    if pixels > limits::MAX_FLAT_IMAGE_PX {
+        return Err(SlideError::RegionTooLarge { path: slide.path().to_owned(), pixels });
+    }
+    Ok(RgbImage::from_pixel(w, h, Rgb([255; 3])))
+}
+
+/// The part of `start .. start + length` inside `0 .. side`, as a half-open range that may be empty.
+pub(super) fn inside(start: i64, length: u32, side: u32) -> (u32, u32) {
+    let clamp = |at: i64| at.clamp(0, i64::from(side)) as u32;
+    (clamp(start), clamp(start.saturating_add(i64::from(length))))
+}

@@ -1,0 +1,92 @@
+//! Training of members: nnU-Net's loss, sampling, augmentation and optimiser, from scratch or from a generation.
+//!
+//! A training is a pure function of the start weights, the images, the settings and the seed: the same bytes whatever
+//! the number of threads and the other work of the machine.
+
+mod augment;
+mod error;
+mod loss;
+mod member;
+mod optimiser;
+mod sampler;
+
+use consilium_common::plan::{Architecture, Training, UNLABELLED};
+use image::{GrayImage, RgbImage};
+use rayon::prelude::*;
+
+use crate::network::{MemberWeights, random};
+
+pub use error::TrainingError;
+pub(crate) use loss::softmax;
+pub use member::train_member;
+
+/// One image to learn from, at the plan's spacing: a corrected patch, or a whole slide with its reference mask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingImage {
+    /// The pixels.
+    pub image: RgbImage,
+    /// The class of every pixel; 255 is not labelled.
+    pub labels: GrayImage,
+}
+
+/// A member after its training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainedMember {
+    /// Its weights.
+    pub weights: MemberWeights,
+    /// The loss of every step.
+    pub losses: Vec<f32>,
+}
+
+/// Trains all members, side by side. Member m's seed is that of `{seed}/member-{m}`, so that any of them can be trained
+/// again alone, to the same bytes. `progress(member, steps done, loss)` stops everything by answering false.
+///
+/// # Errors
+/// As for [`train_member`]; the first member's error counts.
+pub fn train_members(
+    arch: &Architecture,
+    starts: &[MemberWeights],
+    images: &[TrainingImage],
+    settings: &Training,
+    seed: &str,
+    progress: &(dyn Fn(usize, u32, f32) -> bool + Sync),
+) -> Result<Vec<TrainedMember>, TrainingError> {
+    let train = |(member, start): (usize, &MemberWeights)| {
+        let report = |step, loss| progress(member, step, loss);
+        train_member(arch, start, images, settings, member_seed(seed, member), &report)
+    };
+    let trained: Vec<Result<TrainedMember, TrainingError>> = starts.par_iter().enumerate().map(train).collect();
+    trained.into_iter().collect()
+}
+
+/// The seed of one member of a training.
+pub fn member_seed(seed: &str, member: usize) -> u64 {
+    random::seed(&format!("{seed}/member-{member}"))
+}
+
+/// Refuses images that cannot be learned from.
+fn check(arch: &Architecture, images: &[TrainingImage], settings: &Training) -> Result<(), TrainingError> {
+    if settings.patch_px == 0 || !settings.patch_px.is_multiple_of(arch.total_stride()) {
+        return Err(TrainingError::PatchSize { patch: settings.patch_px, factor: arch.total_stride() });
+    }
+    if arch.input_channels != 3 {
+        return Err(TrainingError::Channels(arch.input_channels));
+    }
+    let mut labelled = false;
+    for (index, image) in images.iter().enumerate() {
+        if image.image.dimensions() != image.labels.dimensions() {
+            let (pixels, labels) = (image.image.dimensions(), image.labels.dimensions());
+            return Err(TrainingError::Size { index, pixels, labels });
+        }
+        for &label in image.labels.as_raw() {
+            if label != UNLABELLED && usize::from(label) >= arch.classes {
+                return Err(TrainingError::Label { index, label, classes: arch.classes });
+            }
+            labelled |= label != UNLABELLED;
+        }
+    }
+    if labelled { Ok(()) } else { Err(TrainingError::NothingLabelled(images.len())) }
+}
+
+#[cfg(test)]
+mod tests;

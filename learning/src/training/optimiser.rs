@@ -1,0 +1,71 @@
+//! Stochastic gradient descent as torch and nnU-Net do it: weight decay, global clipping, Nesterov momentum without
+//! dampening, polynomial learning rate.
+
+use consilium_common::plan::Training;
+
+/// Exponent of the learning rate's fall.
+const POWER: f64 = 0.9;
+
+/// The momentum of every tensor.
+#[derive(Debug)]
+pub(crate) struct Sgd {
+    velocity: Vec<Vec<f32>>,
+    /// Which tensors are changed.
+    trainable: Vec<bool>,
+}
+
+impl Sgd {
+    pub(crate) fn new(trainable: Vec<bool>) -> Self {
+        Self { velocity: vec![Vec::new(); trainable.len()], trainable }
+    }
+
+    /// One step. The first one takes the gradient as velocity, as torch does.
+    pub(crate) fn step(&mut self, values: &mut [Vec<f32>], gradients: &[Vec<f32>], settings: &Training, rate: f64) {
+        let clip = clip_factor(gradients, settings.clip_norm) as f32;
+        let (momentum, decay, rate) = (settings.momentum as f32, settings.weight_decay as f32, rate as f32);
+        for (index, (values, gradient)) in values.iter_mut().zip(gradients).enumerate() {
+            if !self.trainable[index] {
+                continue;
+            }
+            let velocity = &mut self.velocity[index];
+            let first = velocity.is_empty();
+            velocity.resize(values.len(), 0.0);
+            for ((value, gradient), velocity) in values.iter_mut().zip(gradient).zip(velocity) {
+                let gradient = gradient * clip + decay * *value;
+                *velocity = if first { gradient } else { momentum * *velocity + gradient };
+                *value -= rate * (gradient + momentum * *velocity);
+            }
+        }
+    }
+}
+
+/// torch's `clip_grad_norm_`: what all gradients are multiplied by so that their joint norm stays within the bound.
+fn clip_factor(gradients: &[Vec<f32>], bound: f64) -> f64 {
+    let square = |g: &Vec<f32>| g.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>();
+    let norm = gradients.iter().map(square).sum::<f64>().sqrt();
+    (bound / (norm + 1e-6)).min(1.0)
+}
+
+/// Learning rate of a step: `initial * (1 - step / steps)^0.9`.
+pub(crate) fn learning_rate(settings: &Training, step: u32) -> f64 {
+    settings.learning_rate * (1.0 - f64::from(step) / f64::from(settings.iterations)).powf(POWER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_joint_norm_is_clipped() {
+        let gradients = vec![vec![3.0, 0.0], vec![4.0]];
+        assert!((clip_factor(&gradients, 1.0) - 0.2).abs() < 1e-6);
+        assert!((clip_factor(&gradients, 12.0) - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn the_rate_falls_to_nearly_nothing() {
+        let settings = Training::new(100, 1, 16, 0.01);
+        assert!((learning_rate(&settings, 0) - 0.01).abs() < 1e-12);
+        assert!(learning_rate(&settings, 99) < 0.0002);
+    }
+}

@@ -1,0 +1,208 @@
+//! Whole trainings: against PyTorch, repeatable on any number of threads, and learning something.
+
+use consilium_common::plan::{Augmentation, Norm, TensorShape};
+use image::{Luma, Rgb};
+
+use super::member::Learner;
+use super::sampler::Batch;
+use super::*;
+use crate::network::{Predictor, WeightTensor};
+
+/// Written by tests/interop/golden_training.py.
+const GOLDEN: &str = include_str!("../../tests/golden/training.json");
+
+/// The generator of the script.
+struct Numbers(u32);
+
+impl Numbers {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(self.0 >> 8) / f64::from(1u32 << 24)
+    }
+
+    fn label(&mut self) -> u8 {
+        [0, 1, 2, UNLABELLED][(self.unit() * 4.0) as usize]
+    }
+
+    fn tensor(&mut self, t: &TensorShape) -> Vec<f32> {
+        let fan_in: usize = t.shape[1..].iter().product();
+        let mut value = || {
+            let u = self.unit();
+            let value = match t.name.as_str() {
+                _ if t.shape.len() == 4 => (u - 0.5) * 2.0 * (6.0 / fan_in as f64).sqrt(),
+                n if n.ends_with("running_var") => 0.5 + u,
+                n if n.ends_with("norm.weight") => 1.0 + (u - 0.5) * 0.5,
+                _ => (u - 0.5) * 0.2,
+            };
+            value as f32
+        };
+        (0..t.elements()).map(|_| value()).collect()
+    }
+}
+
+fn golden() -> serde_json::Value {
+    serde_json::from_str(GOLDEN).unwrap()
+}
+
+fn floats(value: &serde_json::Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn loss_and_gradient_are_those_of_pytorch() {
+    let mut numbers = Numbers(5);
+    let logits: Vec<f32> = (0..2 * 3 * 20).map(|_| ((numbers.unit() - 0.5) * 6.0) as f32).collect();
+    let labels: Vec<u8> = (0..2 * 20).map(|_| numbers.label()).collect();
+    let (loss, gradient) = loss::loss_and_gradient(&logits, &labels, 3, 2);
+    let golden = golden();
+    assert!((loss - golden["loss"]["loss"].as_f64().unwrap()).abs() < 1e-5);
+    for (ours, theirs) in gradient.iter().zip(floats(&golden["loss"]["gradient"])) {
+        assert!((f64::from(*ours) - theirs).abs() < 1e-6, "{ours} against {theirs}");
+    }
+}
+
+#[test]
+fn three_steps_are_those_of_pytorch() {
+    for run in golden()["runs"].as_array().unwrap() {
+        let norm = if run["norm"] == "batch" { Norm::Batch } else { Norm::Instance };
+        let frozen = run["frozen"].as_bool().unwrap();
+        let arch = Architecture {
+            input_channels: 3,
+            classes: 3,
+            features: vec![4, 6, 8, 10],
+            strides: vec![1, 2, 2, 2],
+            convs: vec![2, 1, 2, 2],
+            decoder_convs: vec![2, 1, 2],
+            norm,
+            bias: true,
+        };
+        let mut numbers = Numbers(7);
+        let fill = |t: TensorShape| {
+            let values = numbers.tensor(&t);
+            (t.name, WeightTensor { shape: t.shape, values })
+        };
+        let start = MemberWeights::from_tensors(arch.tensors().into_iter().map(fill).collect());
+        let mut numbers = Numbers(99);
+        let pixels = (0..2 * 3 * 256).map(|_| numbers.unit() as f32).collect();
+        let batch = Batch { pixels, labels: (0..2 * 256).map(|_| numbers.label()).collect() };
+        let settings = Training { freeze_norm_statistics: frozen, ..Training::new(10, 2, 16, 0.05) };
+        let mut learner = Learner::new(&arch, &start, &settings);
+        for (step, theirs) in (0..).zip(floats(&run["losses"])) {
+            let ours = f64::from(learner.step(&batch, optimiser::learning_rate(&settings, step)));
+            assert!((ours - theirs).abs() < 2e-4, "{norm:?} frozen {frozen} step {step}: {ours} against {theirs}");
+        }
+        let after = learner.network.to_weights();
+        for (name, t) in after.iter() {
+            let values = t.values.iter().map(|&v| f64::from(v));
+            let ours = [values.clone().sum(), values.clone().map(|v| v * v).sum(), values.clone().next().unwrap(), values.last().unwrap()];
+            for (ours, theirs) in ours.iter().zip(floats(&run["tensors"][name])) {
+                assert!((ours - theirs).abs() < 2e-3 * (1.0 + theirs.abs()), "{name}: {ours} against {theirs}");
+            }
+        }
+    }
+}
+
+/// Dark discs on a light ground.
+fn toy(size: u32, offset: u32) -> TrainingImage {
+    let inside = |x: u32, y: u32| {
+        let d = |v: u32| f64::from((v + offset) % 24) - 12.0;
+        d(x).hypot(d(y)) < 7.0
+    };
+    let noise = |x: u32, y: u32| ((x * 31 + y * 17) % 29) as u8;
+    let colour = |x, y| if inside(x, y) { [110, 60, 120] } else { [220, 180, 200] }.map(|v: u8| v - noise(x, y));
+    TrainingImage {
+        image: RgbImage::from_fn(size, size, |x, y| Rgb(colour(x, y))),
+        labels: GrayImage::from_fn(size, size, |x, y| Luma([u8::from(inside(x, y))])),
+    }
+}
+
+fn small(iterations: u32) -> (Architecture, Training) {
+    (Architecture::plain(2, 4, 3), Training { momentum: 0.9, ..Training::new(iterations, 2, 32, 0.02) })
+}
+
+fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
+}
+
+#[test]
+fn a_training_does_not_depend_on_threads() {
+    let (arch, settings) = small(6);
+    let images = [toy(64, 0), toy(40, 5)];
+    let start = MemberWeights::initialise(&arch, 1);
+    let run = || train_member(&arch, &start, &images, &settings, 9, &|_, _| true).unwrap();
+    let one = on_threads(1, run);
+    for threads in [2, 3, 5] {
+        let more = on_threads(threads, run);
+        assert_eq!(one.weights.to_bytes().unwrap(), more.weights.to_bytes().unwrap(), "{threads} threads");
+        assert_eq!(one.losses, more.losses);
+    }
+}
+
+#[test]
+fn a_member_can_be_trained_again_alone() {
+    let (arch, settings) = small(4);
+    let images = [toy(64, 0)];
+    let starts: Vec<MemberWeights> = (0..3).map(|seed| MemberWeights::initialise(&arch, seed)).collect();
+    let all = on_threads(2, || train_members(&arch, &starts, &images, &settings, "s", &|_, _, _| true).unwrap());
+    let alone = train_member(&arch, &starts[2], &images, &settings, member_seed("s", 2), &|_, _| true).unwrap();
+    assert_eq!(all[2], alone);
+    assert_ne!(all[0].losses, all[1].losses);
+}
+
+#[test]
+fn it_learns_discs() {
+    let (arch, settings) = small(60);
+    let start = MemberWeights::initialise(&arch, 2);
+    let trained = train_member(&arch, &start, &[toy(96, 0)], &settings, 4, &|_, _| true).unwrap();
+    let mean = |l: &[f32]| l.iter().sum::<f32>() / l.len() as f32;
+    let (first, last) = (mean(&trained.losses[..6]), mean(&trained.losses[54..]));
+    assert!(last < first - 0.5, "loss {first} to {last}");
+    // Inference with the running statistics finds discs that it has not seen.
+    let test = toy(64, 11);
+    let p = Predictor::of_members(&arch, &[trained.weights]).probabilities(0, std::slice::from_ref(&test.image));
+    let right = (0..64 * 64).filter(|&i| (p[64 * 64 + i] > 0.5) == (test.labels.as_raw()[i] == 1)).count();
+    assert!(right > 64 * 64 * 9 / 10, "{right} of 4096 pixels are right");
+}
+
+#[test]
+fn frozen_statistics_stay_and_everything_else_moves() {
+    let (arch, mut settings) = small(3);
+    settings.freeze_norm_statistics = true;
+    // The coarsest head has weight 0; without deep supervision no lower head would learn.
+    let start = MemberWeights::initialise(&arch, 2);
+    let trained = train_member(&arch, &start, &[toy(64, 0)], &settings, 4, &|_, _| true).unwrap().weights;
+    for (name, tensor) in trained.iter() {
+        let same = start.get(name) == Some(tensor);
+        let expected = name.contains("running") || name == "decoder.seg_layers.0.bias";
+        assert_eq!(same, expected, "{name}");
+    }
+    settings.freeze_norm_statistics = false;
+    let moved = train_member(&arch, &start, &[toy(64, 0)], &settings, 4, &|_, _| true).unwrap().weights;
+    assert!(moved.iter().all(|(name, t)| !name.contains("running") || start.get(name) != Some(t)));
+}
+
+#[test]
+fn what_cannot_be_trained_is_said() {
+    let (arch, settings) = small(3);
+    let start = MemberWeights::initialise(&arch, 2);
+    let fail = |arch: &Architecture, images: &[TrainingImage], settings: &Training| {
+        train_member(arch, &start, images, settings, 1, &|_, _| true).unwrap_err().to_string()
+    };
+    let good = toy(40, 0);
+    let unlabelled = TrainingImage { labels: GrayImage::from_pixel(40, 40, Luma([UNLABELLED])), ..good.clone() };
+    let foreign = TrainingImage { labels: GrayImage::from_pixel(40, 40, Luma([2])), ..good.clone() };
+    let narrow = TrainingImage { labels: GrayImage::new(39, 40), ..good.clone() };
+    let one = std::slice::from_ref;
+    assert!(fail(&arch, &[], &settings).contains("none of the 0"));
+    assert!(fail(&arch, one(&unlabelled), &settings).contains("none of the 1"));
+    assert!(fail(&arch, one(&foreign), &settings).contains("label 2; labels are 0 to 1"));
+    assert!(fail(&arch, one(&narrow), &settings).contains("must be of one size"));
+    assert!(fail(&arch, one(&good), &Training { patch_px: 30, ..settings.clone() }).contains("multiple of 4"));
+    assert!(fail(&Architecture::plain(2, 8, 3), one(&good), &settings).contains("start weights"));
+    let wild = Training { learning_rate: 10.0, clip_norm: 1e9, iterations: 40, ..settings.clone() };
+    let wild = Training { augmentation: Augmentation { hed: 0.0, ..wild.augmentation.clone() }, ..wild };
+    let result = train_member(&arch, &start, one(&good), &wild, 1, &|_, _| true);
+    assert!(result.is_err() || result.is_ok_and(|t| t.weights.first_bad_value().is_none()));
+    let stopped = train_member(&arch, &start, one(&good), &settings, 1, &|step, _| step < 2).unwrap_err();
+    assert!(matches!(stopped, TrainingError::Stopped(2)));
+}

@@ -1,0 +1,13 @@
+//! How unsure an ensemble is, pixel by pixel, from its members' softmax probabilities.
+//!
+//! UGA's uncertainty exactly as its authors compute it, predictive entropy, mutual information, and UGA's 8-bit map.
+//! All figures are in nats. Nothing here knows slides or networks.
+
+mod map;
+mod pixel;
+
+pub use map::{Map, QUANTISATION_NATS, quantise};
+pub use pixel::{Combiner, EPSILON, RowOutput, mutual_information, predictive_entropy, uncertainty};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Agreement with an independent NumPy and SciPy computation (`tests/golden/uga.py`, committed vectors) to 1e-5.
+
+use consilium_common::plan::{Acquisition, Score};
+use consilium_learning::acquisition::{candidates, uga_score};
+use consilium_learning::metrics::evaluate_slide;
+use consilium_learning::scan::{Map, ORDINARY, ScanResult, ScanTiming, gaussian_weights, tile_starts};
+use consilium_learning::uncertainty::{mutual_information, predictive_entropy, quantise, uncertainty};
+use image::{GrayImage, Luma};
+use serde::Deserialize;
+
+const TOLERANCE: f64 = 1e-5;
+
+#[derive(Deserialize)]
+struct Golden {
+    members: usize,
+    classes: usize,
+    height: u32,
+    width: u32,
+    patch: u32,
+    probabilities: Vec<f32>,
+    uncertainty: Vec<f64>,
+    entropy: Vec<f64>,
+    mutual_information: Vec<f64>,
+    u8: Vec<u8>,
+    patches: Vec<Patch>,
+    tissue: Vec<u8>,
+    boxes: Vec<FloatBox>,
+    labels: Vec<u8>,
+    confidence: Vec<f32>,
+    truth: Vec<u8>,
+    dice: Vec<Option<f64>>,
+    ece: f64,
+    gaussian: std::collections::BTreeMap<u32, Vec<f32>>,
+    tile_starts: Vec<Starts>,
+}
+
+#[derive(Deserialize)]
+struct Patch {
+    x: usize,
+    y: usize,
+    max_uncertain: u64,
+    uncertainty_score: u64,
+}
+
+#[derive(Deserialize)]
+struct FloatBox {
+    x: u32,
+    y: u32,
+    tissue: f64,
+    u: f64,
+    h: f64,
+}
+
+#[derive(Deserialize)]
+struct Starts {
+    length: u32,
+    tile: u32,
+    step: f64,
+    starts: Vec<u32>,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("golden/uga.json")).expect("uga.json as tests/golden/uga.py writes it")
+}
+
+fn assert_close(got: &[f32], expected: &[f64], what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (i, (&g, &e)) in got.iter().zip(expected).enumerate() {
+        assert!((f64::from(g) - e).abs() < TOLERANCE, "{what} at {i}: {g} is not {e}");
+    }
+}
+
+/// A scan result that holds the golden maps.
+fn result(g: &Golden) -> ScanResult {
+    let gray = |values: &[u8]| GrayImage::from_raw(g.width, g.height, values.to_vec()).expect("one value a pixel");
+    let map = |data: Vec<f32>| Map { width: g.width, height: g.height, data };
+    ScanResult {
+        width: g.width,
+        height: g.height,
+        classes: g.classes,
+        labels: gray(&g.labels),
+        tissue: gray(&g.tissue),
+        colour: GrayImage::from_pixel(g.width, g.height, Luma([ORDINARY])),
+        uncertainty: map(uncertainty(&g.probabilities, g.members, g.classes)),
+        entropy: map(predictive_entropy(&g.probabilities, g.members, g.classes)),
+        foreground: Map::filled(g.width, g.height, 0.0),
+        confidence: map(g.confidence.clone()),
+        timing: ScanTiming::default(),
+    }
+}
+
+fn settings(g: &Golden, score: Score) -> Acquisition {
+    Acquisition { score, budget: 100, patch_px: g.patch, min_tissue: 0.0 }
+}
+
+#[test]
+fn pixel_scores_agree() {
+    let g = golden();
+    let u = uncertainty(&g.probabilities, g.members, g.classes);
+    assert_close(&u, &g.uncertainty, "uncertainty");
+    assert_close(&predictive_entropy(&g.probabilities, g.members, g.classes), &g.entropy, "entropy");
+    let mi = mutual_information(&g.probabilities, g.members, g.classes);
+    assert_close(&mi, &g.mutual_information, "mutual information");
+    let eight_bit: Vec<u8> = u.iter().map(|&nats| quantise(nats)).collect();
+    assert_eq!(eight_bit, g.u8);
+}
+
+#[test]
+fn uga_patch_scores_agree() {
+    let g = golden();
+    for patch in &g.patches {
+        let rows = (patch.y..patch.y + g.patch as usize).map(|y| y * g.width as usize + patch.x);
+        let values: Vec<u8> = rows.flat_map(|start| g.u8[start..start + g.patch as usize].to_vec()).collect();
+        let score = uga_score(&values).expect("a patch in the table is not all zero");
+        assert_eq!((score.max_uncertain, score.uncertainty_score), (patch.max_uncertain, patch.uncertainty_score));
+    }
+    let mut whole = result(&g);
+    whole.tissue.iter_mut().for_each(|t| *t = 1);
+    let found = candidates(&whole, "s", &settings(&g, Score::Uga), &[]);
+    let keys = |p: &Patch| (p.x as u32, p.y as u32, (100 * p.max_uncertain + p.uncertainty_score) as f64);
+    let found: Vec<_> = found.iter().map(|c| (c.patch.x, c.patch.y, c.score)).collect();
+    assert_eq!(found, g.patches.iter().map(keys).collect::<Vec<_>>());
+}
+
+#[test]
+fn float_patch_scores_agree() {
+    let g = golden();
+    let result = result(&g);
+    for score in [Score::MeanUncertainty, Score::MeanEntropy] {
+        let found = candidates(&result, "s", &settings(&g, score), &[]);
+        assert_eq!(found.len(), g.boxes.len());
+        for (candidate, expected) in found.iter().zip(&g.boxes) {
+            assert_eq!((candidate.patch.x, candidate.patch.y), (expected.x, expected.y));
+            let wanted = if score == Score::MeanEntropy { expected.h } else { expected.u };
+            assert!((candidate.score - wanted).abs() < TOLERANCE);
+            assert!((candidate.mean_uncertainty - expected.u).abs() < TOLERANCE);
+            assert!((candidate.tissue - expected.tissue).abs() < TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn window_agrees_with_nnunet() {
+    let g = golden();
+    for (&size, expected) in &g.gaussian {
+        let weights = gaussian_weights(size);
+        assert_eq!(weights.len(), expected.len());
+        for (got, want) in weights.iter().zip(expected) {
+            // Relative, as a pixel's sum of weights may consist of the small ones only.
+            assert!((got - want).abs() <= 1e-5 * want, "size {size}: {got} is not {want}");
+        }
+    }
+    for case in &g.tile_starts {
+        assert_eq!(tile_starts(case.length, case.tile, case.step), case.starts, "{} by {}", case.length, case.tile);
+    }
+}
+
+#[test]
+fn metrics_agree() {
+    let g = golden();
+    let mut result = result(&g);
+    result.tissue.iter_mut().for_each(|t| *t = 1);
+    let truth = GrayImage::from_raw(g.width, g.height, g.truth.clone()).expect("one value a pixel");
+    let evaluation = evaluate_slide(&result, &truth, g.classes);
+    for (got, want) in evaluation.dice().iter().zip(&g.dice) {
+        assert_eq!(got.is_some(), want.is_some());
+        assert!((got.unwrap_or(0.0) - want.unwrap_or(0.0)).abs() < TOLERANCE);
+    }
+    assert!((evaluation.ece().expect("labelled pixels") - g.ece).abs() < TOLERANCE);
+}
