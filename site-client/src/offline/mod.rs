@@ -1,0 +1,184 @@
+//! The same work without a coordinator: scan slides with a bundle, train a first ensemble, evaluate one. Nothing here
+//! opens a connection. Broken slides are left out and named; the others go on.
+
+mod train;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use consilium_common::plan::{ScanSettings, Task};
+use consilium_learning::dataset::{DataFolder, SlideEntry, Split};
+use consilium_learning::metrics::Pooled;
+use consilium_learning::network::{Ensemble, Predictor};
+use consilium_learning::scan::write_outputs;
+use consilium_learning::slides::open_slide;
+
+pub use train::{TrainReport, train};
+
+use crate::error::SiteError;
+use crate::files;
+use crate::records::{EvaluationReport, SlideReport};
+use crate::work::evaluate::{evaluate_entry, slide_report};
+use crate::work::scan::scan_entry;
+
+/// How far an offline command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// Which slide or member, from 0.
+    pub item: usize,
+    /// How many there are.
+    pub items: usize,
+    /// Tiles or steps of it that are done.
+    pub done: u64,
+    /// Tiles or steps of it in all.
+    pub total: u64,
+}
+
+/// Hears how far an offline command is.
+pub type Progress<'a> = &'a (dyn Fn(Tick) + Sync);
+
+/// A slide that was left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name.
+    pub slide: String,
+    /// Cause and next step.
+    pub why: String,
+}
+
+/// A scanned slide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scanned {
+    /// Its name.
+    pub slide: String,
+    /// Share of its pixels that is tissue.
+    pub tissue: f64,
+    /// Mean uncertainty over the tissue, nats.
+    pub mean_uncertainty: f64,
+    /// Share of the tissue that is foreground.
+    pub foreground: f64,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// Scans every slide of a data folder and writes label map, uncertainty map and overlay of each into `out`.
+pub fn scan(
+    bundle: &Path,
+    settings: &ScanSettings,
+    data: &Path,
+    out: &Path,
+    seen: Progress<'_>,
+) -> Result<(Vec<Scanned>, Vec<LeftOut>), SiteError> {
+    let (ensemble, folder) = (load(bundle, settings)?, open(data)?);
+    files::create_dir(out)?;
+    let predictor = Predictor::new(&ensemble);
+    let mut left_out = left_out(&folder);
+    let mut scanned = Vec::new();
+    let items = folder.slides.len();
+    for (item, slide) in folder.slides.iter().enumerate() {
+        let ticks = |done, total| seen(Tick { item, items, done, total });
+        match scan_one(slide, &ensemble.manifest.task, settings, &predictor, out, &ticks) {
+            Ok(line) => scanned.push(line),
+            Err(why) => left_out.push(LeftOut { slide: slide.name.clone(), why }),
+        }
+    }
+    Ok((scanned, left_out))
+}
+
+fn scan_one(
+    slide: &SlideEntry,
+    task: &Task,
+    settings: &ScanSettings,
+    predictor: &Predictor,
+    out: &Path,
+    ticks: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Scanned, String> {
+    let result = scan_entry(slide, task, settings, predictor, ticks)?;
+    let reader = open_slide(&slide.path, slide.mpp).map_err(|e| e.to_string())?;
+    write_outputs(&result, reader.as_ref(), task, out, &slide.name).map_err(|e| e.to_string())?;
+    let (mut tissue, mut foreground, mut uncertainty) = (0u64, 0u64, 0f64);
+    for ((t, l), u) in result.tissue.as_raw().iter().zip(result.labels.as_raw()).zip(&result.uncertainty.data) {
+        if *t != 0 {
+            tissue += 1;
+            foreground += u64::from(*l != 0);
+            uncertainty += f64::from(*u);
+        }
+    }
+    let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+    Ok(Scanned {
+        slide: slide.name.clone(),
+        tissue: share(tissue as f64, result.tissue.as_raw().len() as f64),
+        mean_uncertainty: share(uncertainty, tissue as f64),
+        foreground: share(foreground as f64, tissue as f64),
+        seconds: result.timing.total_s,
+    })
+}
+
+/// Evaluates a bundle on the test slides that have masks; where none is marked `test`, on all that have masks.
+pub fn evaluate(
+    bundle: &Path,
+    settings: &ScanSettings,
+    data: &Path,
+    seen: Progress<'_>,
+) -> Result<(EvaluationReport, Vec<LeftOut>), SiteError> {
+    let (ensemble, folder) = (load(bundle, settings)?, open(data)?);
+    let slides = with_masks(&folder, Split::Test)?;
+    let task = &ensemble.manifest.task;
+    let predictor = Predictor::new(&ensemble);
+    let mut pooled = Pooled::new(task.classes.len());
+    let mut left_out = left_out(&folder);
+    let mut reports: Vec<SlideReport> = Vec::new();
+    let items = slides.len();
+    for (item, slide) in slides.iter().enumerate() {
+        let ticks = |done, total| seen(Tick { item, items, done, total });
+        match evaluate_entry(slide, task, settings, &predictor, &ticks) {
+            Ok(result) => {
+                pooled.add(&result);
+                reports.push(slide_report(&slide.name, &result));
+            }
+            Err(why) => left_out.push(LeftOut { slide: slide.name.clone(), why }),
+        }
+    }
+    let report = EvaluationReport {
+        generation: ensemble.manifest.generation,
+        manifest: consilium_common::Digest::of(&ensemble.manifest.to_bytes()?),
+        slides: reports,
+        mean_dice: pooled.mean_dice(),
+        pooled_dice: pooled.pooled_dice(),
+        ece: pooled.ece(),
+    };
+    Ok((report, left_out))
+}
+
+fn load(bundle: &Path, settings: &ScanSettings) -> Result<Arc<Ensemble>, SiteError> {
+    let ensemble = Ensemble::load(bundle).map_err(SiteError::learning("loading the bundle"))?;
+    let stride = ensemble.manifest.architecture.total_stride();
+    if settings.tile_px == 0 || !settings.tile_px.is_multiple_of(stride) {
+        let why =
+            format!("tiles of {} px do not fit: use a multiple of {stride}, the network's stride", settings.tile_px);
+        return Err(SiteError::Usage(why));
+    }
+    Ok(Arc::new(ensemble))
+}
+
+fn open(data: &Path) -> Result<DataFolder, SiteError> {
+    DataFolder::open(data).map_err(SiteError::learning("reading the data folder"))
+}
+
+fn left_out(folder: &DataFolder) -> Vec<LeftOut> {
+    folder.problems.iter().map(|p| LeftOut { slide: p.slide.clone(), why: p.why.clone() }).collect()
+}
+
+/// The slides of a split that have masks; where the split is empty, all that have masks.
+fn with_masks(folder: &DataFolder, split: Split) -> Result<Vec<SlideEntry>, SiteError> {
+    let masked = |slide: &&SlideEntry| slide.mask.is_some();
+    let mut slides: Vec<SlideEntry> = folder.of(split).filter(masked).cloned().collect();
+    if slides.is_empty() {
+        slides = folder.slides.iter().filter(masked).cloned().collect();
+    }
+    if slides.is_empty() {
+        let why = format!("{} has no usable slide with a reference mask; add masks/NAME.png", folder.root.display());
+        return Err(SiteError::Usage(why));
+    }
+    Ok(slides)
+}

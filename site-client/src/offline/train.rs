@@ -1,0 +1,72 @@
+//! The first ensemble of a study, trained where the central group has whole masks.
+
+use std::path::Path;
+
+use consilium_common::bundle::Provenance;
+use consilium_common::{Digest, GenerationNumber, Plan};
+use consilium_learning::dataset::Split;
+use consilium_learning::network::{Ensemble, MemberWeights};
+use consilium_learning::training::{TrainingImage, member_seed, train_members};
+
+use super::{LeftOut, Progress, Tick, left_out, open, with_masks};
+use crate::error::SiteError;
+use crate::work::fine_tune::train_image;
+
+/// What a training gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainReport {
+    /// The digest of the bundle's manifest.
+    pub manifest: Digest,
+    /// Slides that it was trained on.
+    pub slides: Vec<String>,
+    /// First and last tenth's mean loss of each member.
+    pub losses: Vec<(f64, f64)>,
+    /// Slides that could not be used.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Trains `plan.members` members on the train slides that have masks (all that have masks, where none is marked `train`)
+/// and writes a bundle. `seed` takes the place of the plan's. The same input gives the same bytes.
+pub fn train(
+    plan: &Plan,
+    data: &Path,
+    out: &Path,
+    seed: Option<u64>,
+    seen: Progress<'_>,
+) -> Result<TrainReport, SiteError> {
+    let folder = open(data)?;
+    let mut left_out = left_out(&folder);
+    let mut slides = Vec::new();
+    let mut images: Vec<TrainingImage> = Vec::new();
+    for slide in with_masks(&folder, Split::Train)? {
+        match train_image(&slide, &plan.task) {
+            Ok(image) => {
+                slides.push(slide.name);
+                images.push(image);
+            }
+            Err(why) => left_out.push(LeftOut { slide: slide.name, why }),
+        }
+    }
+    if images.is_empty() {
+        return Err(SiteError::Usage(
+            "none of the slides can be trained on; `doctor` says what is wrong with each".into(),
+        ));
+    }
+    let seed = format!("{}/initial", seed.unwrap_or(plan.seed));
+    let start = format!("{seed}/start");
+    let starts: Vec<MemberWeights> =
+        (0..plan.members).map(|m| MemberWeights::initialise(&plan.architecture, member_seed(&start, m))).collect();
+    let (items, total) = (plan.members, u64::from(plan.initial_training.iterations));
+    let ticks = |member: usize, step: u32, _: f32| {
+        seen(Tick { item: member, items, done: step.into(), total });
+        true
+    };
+    let trained = train_members(&plan.architecture, &starts, &images, &plan.initial_training, &seed, &ticks)
+        .map_err(SiteError::learning("training the ensemble"))?;
+    let provenance = Provenance { study: None, plan: plan.digest()?, round: None, parent: None, contributions: vec![] };
+    let losses = trained.iter().map(|t| crate::work::fine_tune::ends(&t.losses)).collect();
+    let members: Vec<MemberWeights> = trained.into_iter().map(|t| t.weights).collect();
+    let manifest = Ensemble::save(out, &plan.task, &plan.architecture, &members, provenance, GenerationNumber(0))
+        .map_err(SiteError::learning("writing the bundle"))?;
+    Ok(TrainReport { manifest: Digest::of(&manifest.to_bytes()?), slides, losses, left_out })
+}

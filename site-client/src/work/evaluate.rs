@@ -1,0 +1,131 @@
+//! The evaluate task: a candidate generation on this site's held-out slides. Figures leave, per site and not per slide;
+//! `evaluation.json` with the figures of each slide stays here.
+
+use std::sync::Arc;
+
+use consilium_common::ErrorCode;
+use consilium_common::messages::{Evaluation, Stage};
+use consilium_common::plan::{ScanSettings, Task};
+use consilium_learning::dataset::{SlideEntry, Split};
+use consilium_learning::metrics::{Pooled, SlideEvaluation, evaluate_slide};
+use consilium_learning::network::Predictor;
+use consilium_learning::slides::{open_slide, read_mask_at};
+use tracing::{info, warn};
+
+use super::scan::scan_entry;
+use super::{Job, Loaded, computing};
+use crate::error::SiteError;
+use crate::files;
+use crate::link::{LinkError, Outbound};
+use crate::records::{EvaluationReport, SlideReport};
+
+const UNITS: u64 = 1000;
+
+/// Evaluates, unless that was done; keeps report and evaluation.json.
+pub(crate) async fn held_out(job: &Job<'_>, ensemble: &Loaded) -> Result<Evaluation, SiteError> {
+    let (work, order) = (job.work, job.order);
+    if let Some(evaluation) = work.journal.evaluation(order).await? {
+        return Ok(evaluation);
+    }
+    let folder = job.data().await?;
+    let slides: Vec<SlideEntry> = folder.of(Split::Test).filter(|s| s.mask.is_some()).cloned().collect();
+    let reporter = job.reporter(Stage::Evaluate);
+    let total = slides.len() as u64 * UNITS;
+    let classes = job.plan.task.classes.len();
+    let predictor = (!slides.is_empty()).then(|| Arc::new(Predictor::new(ensemble)));
+    let mut pooled = Pooled::new(classes);
+    let mut reports = Vec::new();
+    for (index, slide) in slides.iter().enumerate() {
+        let Some(predictor) = predictor.clone() else { break };
+        let (one, plan, reporter) = (slide.clone(), job.plan.clone(), reporter.clone());
+        let offset = index as u64 * UNITS;
+        let run = move |_: &_| {
+            let seen = |done: u64, all: u64| {
+                reporter.say(offset + (done * UNITS).checked_div(all).unwrap_or(UNITS), total);
+            };
+            Ok(evaluate_entry(&one, &plan.task, &plan.scan, &predictor, &seen))
+        };
+        match computing(&work.compute, "evaluating a slide", run).await? {
+            Ok(result) => {
+                work.journal.clear_problem(&slide.name).await?;
+                pooled.add(&result);
+                reports.push(slide_report(&slide.name, &result));
+                info!(slide = index, slides = slides.len(), "evaluated");
+            }
+            Err(why) => {
+                warn!(slide = index, "a held-out slide cannot be used; `consilium-site status` says why");
+                work.journal.put_problem(&slide.name, &why).await?;
+            }
+        }
+    }
+    let evaluation = Evaluation {
+        study: order.study.clone(),
+        round: order.round,
+        manifest: order.manifest,
+        slides: pooled.slides(),
+        mean_dice: pooled.mean_dice(),
+        pooled_dice: pooled.pooled_dice(),
+        ece: pooled.ece(),
+    };
+    evaluation.validate(classes)?;
+    write_report(job, reports, &pooled)?;
+    work.journal.put_evaluation(&evaluation).await?;
+    // What the journal reads back is what is sent, now and after a restart: JSON may change the last bit of a figure.
+    let kept = work.journal.evaluation(order).await?;
+    kept.ok_or_else(|| SiteError::Damaged {
+        path: work.layout.journal(),
+        why: "has lost an evaluation; try again".to_owned(),
+    })
+}
+
+/// Scans a slide and compares it with its reference mask; what is wrong is one sentence.
+pub(crate) fn evaluate_entry(
+    slide: &SlideEntry,
+    task: &Task,
+    settings: &ScanSettings,
+    predictor: &Predictor,
+    seen: &(dyn Fn(u64, u64) + Sync),
+) -> Result<SlideEvaluation, String> {
+    let labels = reference(slide, task)?;
+    let result = scan_entry(slide, task, settings, predictor, seen)?;
+    Ok(evaluate_slide(&result, &labels, task.classes.len()))
+}
+
+fn reference(slide: &SlideEntry, task: &Task) -> Result<image::GrayImage, String> {
+    let mask = slide.mask.as_ref().ok_or("has no reference mask; add masks/NAME.png")?;
+    let reader = open_slide(&slide.path, slide.mpp).map_err(|e| e.to_string())?;
+    read_mask_at(mask, reader.as_ref(), task.spacing_um, task.classes.len()).map_err(|e| e.to_string())
+}
+
+pub(crate) fn slide_report(name: &str, result: &SlideEvaluation) -> SlideReport {
+    SlideReport { name: name.to_owned(), dice: result.dice(), mean_dice: result.mean_dice() }
+}
+
+fn write_report(job: &Job<'_>, slides: Vec<SlideReport>, pooled: &Pooled) -> Result<(), SiteError> {
+    let order = job.order;
+    let report = EvaluationReport {
+        generation: order.generation,
+        manifest: order.manifest,
+        slides,
+        mean_dice: pooled.mean_dice(),
+        pooled_dice: pooled.pooled_dice(),
+        ece: pooled.ece(),
+    };
+    files::write_json(&job.work.layout.round(&order.study, order.round).join("evaluation.json"), &report)
+}
+
+/// Hands the figures in.
+pub(crate) async fn hand_in(job: &Job<'_>, evaluation: &Evaluation) -> Result<(), SiteError> {
+    let send = async || job.work.link.send(Outbound::Evaluation(evaluation), &|_| {}).await;
+    match job.work.link.patience.until_done("handing in the evaluation", send).await {
+        Ok(()) => {
+            let round = job.order.round.0;
+            info!(study = %job.order.study, round, mean_dice = evaluation.mean_dice, "evaluation accepted");
+        }
+        Err(LinkError::Answer { code: ErrorCode::OutOfDate, message }) => {
+            warn!(study = %job.order.study, round = job.order.round.0, message, "the evaluation was no longer needed");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    job.work.journal.evaluation_answered(evaluation).await
+}
