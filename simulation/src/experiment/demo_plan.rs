@@ -1,0 +1,158 @@
+//! The built-in plans and how much is drawn: every constant that was tuned stands here.
+//!
+//! Measured on 2 cores; a default run is meant to end within 12 minutes and a quick one within 3.
+
+use consilium_common::plan::{
+    Acquisition, Aggregation, Architecture, Augmentation, Gate, Plan, Quorum, SCHEMA, ScanSettings, Score, Task,
+    Training,
+};
+use consilium_common::{Invalid, Mpp};
+
+use super::options::Options;
+use crate::draw::CentreSlides;
+
+/// Centres that are drawn by default.
+pub(crate) const SITES: usize = 5;
+/// Slides of the drawn central centre.
+pub(crate) const CENTRAL_SLIDES: CentreSlides = CentreSlides { learn: 4, test: 2, split: "train" };
+/// Slides of the other drawn centres.
+pub(crate) const SITE_SLIDES: CentreSlides = CentreSlides { learn: 3, test: 2, split: "pool" };
+/// The same for a quick run.
+pub(crate) const QUICK_CENTRAL_SLIDES: CentreSlides = CentreSlides { learn: 3, test: 1, split: "train" };
+pub(crate) const QUICK_SITE_SLIDES: CentreSlides = CentreSlides { learn: 2, test: 1, split: "pool" };
+
+/// Of slides without a split, this share is held out, and at least [`MIN_TEST`].
+pub(crate) const TEST_SHARE: f64 = 0.3;
+pub(crate) const MIN_TEST: usize = 2;
+
+/// What a built-in plan is made for.
+pub(crate) struct Material {
+    pub(crate) title: String,
+    pub(crate) classes: Vec<String>,
+    pub(crate) spacing_um: f64,
+    /// Drawn slides, or data folders.
+    pub(crate) drawn: bool,
+    pub(crate) sites: usize,
+}
+
+/// The built-in plan with the choices of the command line.
+pub(crate) fn plan(material: &Material, options: &Options) -> Result<Plan, Invalid> {
+    let base = if material.drawn { drawn(options.quick) } else { folders(options.quick) };
+    Ok(Plan {
+        schema: SCHEMA,
+        title: material.title.clone(),
+        seed: options.seed,
+        rounds: options.rounds.unwrap_or(base.rounds),
+        members: options.members.unwrap_or(base.members),
+        task: Task { classes: material.classes.clone(), spacing_um: Mpp::new(material.spacing_um)? },
+        architecture: Architecture::plain(material.classes.len(), base.features, base.stages),
+        scan: base.scan,
+        acquisition: Acquisition {
+            score: options.acquisition.unwrap_or(Score::MeanUncertainty),
+            budget: options.budget.unwrap_or(base.budget),
+            ..base.acquisition
+        },
+        initial_training: base.initial_training,
+        fine_tuning: base.fine_tuning,
+        aggregation: Aggregation::default(),
+        quorum: Quorum { min_sites: material.sites, deadline_s: None },
+        gate: Gate::default(),
+    })
+}
+
+struct Base {
+    rounds: u32,
+    members: usize,
+    budget: u32,
+    features: usize,
+    stages: usize,
+    scan: ScanSettings,
+    acquisition: Acquisition,
+    initial_training: Training,
+    fine_tuning: Training,
+}
+
+/// Drawn slides at 4 um/px: 512 x 512 px a slide, tumour islands of 25 to 100 px.
+fn drawn(quick: bool) -> Base {
+    Base {
+        rounds: if quick { 2 } else { 3 },
+        members: if quick { 3 } else { 5 },
+        budget: 5,
+        features: 8,
+        stages: 4,
+        scan: ScanSettings { tile_px: 256, ..ScanSettings::default() },
+        acquisition: Acquisition { score: Score::MeanUncertainty, budget: 5, patch_px: 96, min_tissue: 0.5 },
+        initial_training: Training {
+            momentum: 0.9,
+            augmentation: Augmentation { hed: 0.02, ..Augmentation::default() },
+            ..Training::new(if quick { 120 } else { 240 }, 4, 96, 0.03)
+        },
+        fine_tuning: Training {
+            momentum: 0.9,
+            freeze_norm_statistics: true,
+            augmentation: Augmentation { hed: 0.05, ..Augmentation::default() },
+            ..Training::new(if quick { 30 } else { 50 }, 4, 64, 0.02)
+        },
+    }
+}
+
+/// Fields of a millimetre or less with nuclei or glands, at twice the finest spacing.
+fn folders(quick: bool) -> Base {
+    Base {
+        rounds: if quick { 2 } else { 3 },
+        members: if quick { 3 } else { 5 },
+        budget: 5,
+        features: 8,
+        stages: 4,
+        scan: ScanSettings { tile_px: 256, ..ScanSettings::default() },
+        acquisition: Acquisition { score: Score::MeanUncertainty, budget: 5, patch_px: 128, min_tissue: 0.3 },
+        initial_training: Training {
+            momentum: 0.9,
+            augmentation: Augmentation { hed: 0.05, ..Augmentation::default() },
+            ..Training::new(if quick { 150 } else { 400 }, 4, 128, 0.03)
+        },
+        fine_tuning: Training {
+            momentum: 0.9,
+            freeze_norm_statistics: true,
+            augmentation: Augmentation { hed: 0.05, ..Augmentation::default() },
+            ..Training::new(if quick { 30 } else { 50 }, 4, 96, 0.01)
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::options::Source;
+
+    #[test]
+    fn built_in_plans_are_valid() {
+        for (drawn, quick) in [(true, false), (true, true), (false, false), (false, true)] {
+            let options = Options { quick, ..sample() };
+            let material = Material {
+                title: "t".into(),
+                classes: vec!["background".into(), "tumour".into()],
+                spacing_um: 4.0,
+                drawn,
+                sites: 5,
+            };
+            assert_eq!(plan(&material, &options).unwrap().problems(), vec![], "drawn {drawn}, quick {quick}");
+        }
+    }
+
+    fn sample() -> Options {
+        Options {
+            source: Source::Drawn,
+            out: "x".into(),
+            seed: 1,
+            sites: None,
+            rounds: None,
+            budget: None,
+            acquisition: None,
+            members: None,
+            quick: false,
+            plan: None,
+            keep: false,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Why an experiment did not end well, and the exit code of each.
+
+use std::path::{Path, PathBuf};
+
+use consilium_common::{Invalid, SiteId};
+use consilium_coordinator::CoordinatorError;
+use consilium_learning::dataset::DatasetError;
+use consilium_learning::network::WeightsError;
+use consilium_learning::slides::SlideError;
+use consilium_learning::training::TrainingError;
+use consilium_site_client::SiteError;
+
+use crate::draw::DrawError;
+use crate::report::ReportError;
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExperimentError {
+    /// Options, data or plan cannot be used; the sentence says what to do.
+    #[error("{0}")]
+    Usage(String),
+    /// A value breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// A file or folder cannot be read or written.
+    #[error("{path}: {source}; check the path, its permissions and the disk", path = .path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A JSON file of the experiment cannot be read.
+    #[error("{path}: {source}", path = .path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A picture that a site left cannot be read.
+    #[error("{path}: {source}", path = .path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: image::ImageError,
+    },
+    /// Slides could not be drawn.
+    #[error(transparent)]
+    Draw(#[from] DrawError),
+    /// A data folder cannot be used.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// A slide cannot be read.
+    #[error(transparent)]
+    Slide(#[from] SlideError),
+    /// The first ensemble could not be trained.
+    #[error("training the first ensemble: {0}")]
+    Training(#[from] TrainingError),
+    /// The first ensemble could not be written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The coordinator failed.
+    #[error("coordinator: {0}")]
+    Coordinator(#[from] CoordinatorError),
+    /// A site failed.
+    #[error("site {site}: {source}")]
+    Site {
+        /// Which.
+        site: SiteId,
+        /// Why.
+        source: SiteError,
+    },
+    /// A site or the coordinator ended before the study did.
+    #[error("{0} ended before the study did; run.log in the output folder says more")]
+    EndedEarly(String),
+    /// The study was aborted.
+    #[error("the study did not finish: {0}")]
+    Unfinished(String),
+    /// The report could not be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// A person stopped it.
+    #[error("stopped; the output folder holds what was finished, and a new run replaces it")]
+    Stopped,
+}
+
+impl ExperimentError {
+    /// For `map_err` on file operations.
+    pub fn file(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
+        move |source| Self::File { path: path.to_owned(), source }
+    }
+
+    /// For `map_err` on JSON.
+    pub(crate) fn json(path: &Path, source: serde_json::Error) -> Self {
+        Self::Json { path: path.to_owned(), source }
+    }
+
+    /// The process exit code: 64 usage, 70 our bug, 69 something that it runs is not available, 130 stopped.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Invalid(_) | Self::Data(_) | Self::Slide(_) | Self::File { .. } => 64,
+            Self::Coordinator(error) => error.code().exit_code(),
+            Self::Site { source, .. } => source.exit_code(),
+            Self::Stopped => 130,
+            _ => 70,
+        }
+    }
+}

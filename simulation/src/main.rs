@@ -1,0 +1,68 @@
+//! consilium-simulate: parse, run, exit code.
+
+use std::fs::File;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use clap::Parser;
+use consilium_simulation::cli::Cli;
+use consilium_simulation::experiment::{ExperimentError, Finished, dice_table, run};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let command = std::env::args()
+        .map(|a| quoted(&a))
+        .skip(1)
+        .fold("consilium-simulate".to_owned(), |line, arg| line + " " + &arg);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { 64 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match start(cli, command) {
+        Ok(finished) => {
+            println!("\n{}", dice_table(&finished.metrics));
+            println!("{:.1} minutes. Report: {}", finished.seconds / 60.0, finished.report.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start(cli: Cli, command: String) -> Result<Finished, ExperimentError> {
+    // An earlier provider, if any, serves as well.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let options = cli.options();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(ExperimentError::file(std::path::Path::new("the runtime's threads")))?;
+    let shutdown = CancellationToken::new();
+    runtime.block_on(async {
+        tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move {
+                if tokio::signal::ctrl_c().await.is_ok() {
+                    eprintln!("\nstopping ...");
+                    shutdown.cancel();
+                }
+            }
+        });
+        Box::pin(run(options, command, shutdown)).await
+    })
+}
+
+/// A word of the command line as a shell would need it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
