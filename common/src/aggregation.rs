@@ -25,7 +25,7 @@ impl BandSum {
     /// # Errors
     /// When the length differs or the weight is not positive.
     pub fn add(&mut self, weight: f64, delta: &[f32]) -> Result<(), Invalid> {
-        if !(weight > 0.0) {
+        if weight.is_nan() || weight <= 0.0 {
             return Err(Invalid::new("aggregation", format!("an update has weight {weight}; it must be positive")));
         }
         if delta.len() != self.sums.len() {
