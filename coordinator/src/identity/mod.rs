@@ -6,6 +6,8 @@ pub(crate) mod enrolment;
 pub(crate) mod init;
 pub(crate) mod tls;
 
+use std::fmt;
+
 use consilium_common::SiteId;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -28,6 +30,15 @@ pub(crate) enum Peer {
     Site { site: SiteId, serial: Vec<u8> },
     /// Somebody of the central group.
     Operator { name: String },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Site { site, serial } => write!(f, "site {site} (serial {})", hex(serial)),
+            Self::Operator { name } => write!(f, "operator {name}"),
+        }
+    }
 }
 
 /// The URI by which a certificate names a site.

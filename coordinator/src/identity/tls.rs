@@ -135,7 +135,7 @@ impl ClientCertVerifier for Explaining {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         self.inner.verify_client_cert(end_entity, intermediates, now).inspect_err(|error| {
-            let claims = peer_of(end_entity).map_or_else(|why| format!("nobody: it {why}"), |peer| format!("{peer:?}"));
+            let claims = peer_of(end_entity).map_or_else(|why| format!("nobody: it {why}"), |peer| peer.to_string());
             warn!(%claims, reason = %refusal(error), "client certificate refused");
         })
     }
