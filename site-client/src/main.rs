@@ -27,7 +27,10 @@ fn main() -> ExitCode {
             return ExitCode::from(70);
         }
     };
-    match runtime.block_on(cli::perform(arguments.command)) {
+    let done = runtime.block_on(cli::perform(arguments.command));
+    // A computation that still runs is not waited for: what is finished is on disk, the rest begins again from its seed.
+    runtime.shutdown_background();
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");

@@ -1,6 +1,8 @@
 //! What the whole-system tests share: real processes of the real binaries on loopback, tiny slides that are real files,
 //! and a plan that is real but small. Waiting is always for a condition, with a bound that only a hang can reach.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -126,7 +128,8 @@ impl Coordinator {
     /// Starts the server (again) and waits until it answers.
     pub fn serve(&mut self) {
         let log = self.data_dir.with_extension("log");
-        self.daemon = Some(Daemon::start("consilium-coordinator", &["serve", "--data-dir", path(&self.data_dir)], &log));
+        self.daemon =
+            Some(Daemon::start("consilium-coordinator", &["serve", "--data-dir", path(&self.data_dir)], &log));
         wait_until("the coordinator to answer", || {
             run("consilium-coordinator", &["site", "list", "--data-dir", path(&self.data_dir)]).status.success()
         });

@@ -43,7 +43,9 @@ fn hold_study(root: &Path, data: &Path, plan: &Path, bundle: &Path, disturb: boo
         // Everybody evaluates generation 0 first; the other two only do that, and are then held back.
         for site in &sites[1..] {
             let daemon = site.start();
-            wait_until("the evaluation of generation 0", || site.state().join("studies/trial/round-0/evaluation.json").exists());
+            wait_until("the evaluation of generation 0", || {
+                site.state().join("studies/trial/round-0/evaluation.json").exists()
+            });
             daemons.push(daemon);
         }
         kill_while_fine_tuning(&sites[0], &mut daemons);

@@ -37,7 +37,9 @@ fn a_site_of_a_foreign_ca_is_refused_and_both_sides_say_why() {
     let mut daemon = site.start();
     assert_eq!(daemon.exit_code(), REFUSED, "{}", daemon.log());
     assert!(daemon.log().contains("does not know the authority"), "{}", daemon.log());
-    wait_until("the coordinator's word about it", || home.log().contains("UnknownIssuer") || home.log().contains("unknown authority"));
+    wait_until("the coordinator's word about it", || {
+        home.log().contains("UnknownIssuer") || home.log().contains("unknown authority")
+    });
 }
 
 #[test]
