@@ -16,15 +16,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plain = Architecture::plain(2, 8, 4);
     write_case(&folder.join("batch-norm"), &plain)?;
     write_case(&folder.join("instance-norm"), &Architecture { norm: Norm::Instance, ..plain.clone() })?;
-    write_case(&folder.join("no-bias-three-classes"), &Architecture { bias: false, classes: 3, ..plain })?;
+    let uneven = Architecture {
+        classes: 3,
+        features: vec![6, 10, 7],
+        strides: vec![1, 2, 4],
+        convs: vec![1, 3, 2],
+        decoder_convs: vec![1, 2],
+        ..plain
+    };
+    write_case(&folder.join("uneven"), &uneven)?;
     Ok(())
 }
 
 /// Two members after a few steps of training, so that statistics and biases are not those of a fresh network.
 fn write_case(folder: &Path, arch: &Architecture) -> Result<(), Box<dyn Error>> {
-    let image = RgbImage::from_fn(96, 64, |x, y| {
-        Rgb([0, 1, 2].map(|c| ((x * 7 + y * 13 + c * 29 + (x * y) % 31) % 256) as u8))
-    });
+    let image =
+        RgbImage::from_fn(
+            96,
+            64,
+            |x, y| Rgb([0, 1, 2].map(|c| ((x * 7 + y * 13 + c * 29 + (x * y) % 31) % 256) as u8)),
+        );
     let labels = GrayImage::from_fn(96, 64, |x, y| Luma([((x / 16 + y / 16) % arch.classes as u32) as u8]));
     let images = [TrainingImage { image: image.clone(), labels }];
     let starts: Vec<MemberWeights> = (0..2).map(|seed| MemberWeights::initialise(arch, seed)).collect();
@@ -43,7 +54,10 @@ fn write_case(folder: &Path, arch: &Architecture) -> Result<(), Box<dyn Error>> 
         std::fs::write(folder.join(format!("logits-{member}.f32")), bytes)?;
     }
     std::fs::write(folder.join("input.u8"), image.as_raw())?;
-    std::fs::write(folder.join("shape.json"), format!("{{\"width\": {}, \"height\": {}}}\n", image.width(), image.height()))?;
+    std::fs::write(
+        folder.join("shape.json"),
+        format!("{{\"width\": {}, \"height\": {}}}\n", image.width(), image.height()),
+    )?;
     println!("{}: {} members", folder.display(), members.len());
     Ok(())
 }

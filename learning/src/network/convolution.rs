@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use super::kernels::{Correlation, Packed, WeightGradient};
 use super::planes::{Grid, Planes, SLACK, clear_columns, merge_phases, split_phases};
 
@@ -50,9 +51,9 @@ fn conv_taps(coarse: Grid, s: usize) -> [usize; TAPS] {
 }
 
 /// The planes of a sample as a convolution with this stride reads them.
-fn phases_of(x: &Planes, sample: usize, s: usize, coarse: Grid) -> Vec<f32> {
-    let mut phases = vec![0.0; x.channels * s * s * coarse.plane() + SLACK];
-    let planes = x.from_sample(sample).chunks_exact(x.grid.plane()).take(x.channels);
+fn phases_of(x: &Planes, sample: usize, s: usize, coarse: Grid) -> Buffer {
+    let mut phases = Buffer::zeros(x.channels * s * s * coarse.plane() + SLACK);
+    let planes = x.starting_at(sample).chunks_exact(x.grid.plane()).take(x.channels);
     for (plane, out) in planes.zip(phases.chunks_exact_mut(s * s * coarse.plane())) {
         split_phases(plane, x.grid, s, coarse, out);
     }
@@ -62,12 +63,12 @@ fn phases_of(x: &Planes, sample: usize, s: usize, coarse: Grid) -> Vec<f32> {
 /// 3x3 convolution, padding 1.
 pub(crate) fn conv(x: &Planes, packed: &Packed, outputs: usize, s: usize, then: Epilogue<'_>) -> Planes {
     let grid = x.grid.divided(s);
-    let mut y = Planes::zeros(x.samples, outputs, grid);
+    let mut y = Planes::blank(x.samples, outputs, grid);
     let taps = conv_taps(grid, s);
     let one = |(sample, out): (usize, &mut [f32])| {
         let split = (s > 1).then(|| phases_of(x, sample, s, grid));
         Correlation {
-            input: split.as_deref().unwrap_or_else(|| x.from_sample(sample)),
+            input: split.as_deref().unwrap_or_else(|| x.starting_at(sample)),
             input_stride: s * s * grid.plane(),
             taps: &taps,
             packed,
@@ -87,11 +88,11 @@ pub(crate) fn conv(x: &Planes, packed: &Packed, outputs: usize, s: usize, then: 
 /// Gradient of [`conv`] by its input. `weight` is `[outputs, inputs, 3, 3]`.
 pub(crate) fn conv_input_gradient(dy: &Planes, weight: &[f32], inputs: usize, s: usize, fine: Grid) -> Planes {
     let (outputs, coarse) = (dy.channels, dy.grid);
-    let mut dx = Planes::zeros(dy.samples, inputs, fine);
+    let mut dx = Planes::blank(dy.samples, inputs, fine);
     let phases: Vec<(Vec<usize>, Packed)> = (0..s * s)
         .map(|phase| {
-            let own: Vec<usize> =
-                (0..TAPS).filter(|t| (t / KERNEL % s) * s + t % KERNEL % s == phase).collect();
+            // Backwards, so that the distances rise.
+            let own: Vec<usize> = (0..TAPS).rev().filter(|t| (t / KERNEL % s) * s + t % KERNEL % s == phase).collect();
             let back = |t: &usize| (t / KERNEL / s) * coarse.stride() + t % KERNEL / s;
             // In the flat plane the gradient of a pixel comes from `back` before it; the padding moves it one row and
             // column on, and with stride 1 the run begins at the first inner pixel.
@@ -101,13 +102,13 @@ pub(crate) fn conv_input_gradient(dy: &Planes, weight: &[f32], inputs: usize, s:
         })
         .collect();
     let one = |(sample, out): (usize, &mut [f32])| {
-        let mut split = if s > 1 { vec![0.0; inputs * s * s * coarse.plane()] } else { Vec::new() };
+        let mut split = Buffer::zeros(if s > 1 { inputs * s * s * coarse.plane() } else { 0 });
         for (phase, (taps, packed)) in phases.iter().enumerate() {
             if taps.is_empty() {
                 continue;
             }
             let job = Correlation {
-                input: dy.from_sample(sample),
+                input: dy.starting_at(sample),
                 input_stride: coarse.plane(),
                 taps,
                 packed,
@@ -137,11 +138,11 @@ pub(crate) fn conv_weight_gradient(x: &Planes, dy: &Planes, s: usize) -> Vec<f32
     sum_over_samples(x.samples, dy.channels * x.channels * TAPS, |sample, sums| {
         let split = (s > 1).then(|| phases_of(x, sample, s, grid));
         WeightGradient {
-            input: split.as_deref().unwrap_or_else(|| x.from_sample(sample)),
+            input: split.as_deref().unwrap_or_else(|| x.starting_at(sample)),
             input_stride: s * s * grid.plane(),
             inputs: x.channels,
             taps: &taps,
-            gradient: &dy.from_sample(sample)[grid.inner()..],
+            gradient: &dy.starting_at(sample)[grid.inner()..],
             gradient_stride: grid.plane(),
             outputs: dy.channels,
             len: grid.run(),
@@ -153,12 +154,12 @@ pub(crate) fn conv_weight_gradient(x: &Planes, dy: &Planes, s: usize) -> Vec<f32
 /// Transposed convolution whose kernel is its stride; `packed` of [`pack_transposed`], one bias an output channel.
 pub(crate) fn transposed(x: &Planes, packed: &Packed, outputs: usize, s: usize, bias: Option<&[f32]>) -> Planes {
     let (coarse, fine) = (x.grid, x.grid.multiplied(s));
-    let mut y = Planes::zeros(x.samples, outputs, fine);
+    let mut y = Planes::blank(x.samples, outputs, fine);
     let spread: Option<Vec<f32>> = bias.map(|b| b.iter().flat_map(|&b| std::iter::repeat_n(b, s * s)).collect());
     let one = |(sample, out): (usize, &mut [f32])| {
-        let mut split = vec![0.0; outputs * s * s * coarse.plane()];
+        let mut split = Buffer::new(outputs * s * s * coarse.plane());
         Correlation {
-            input: x.from_sample(sample),
+            input: x.starting_at(sample),
             input_stride: coarse.plane(),
             taps: &[coarse.inner()],
             packed,
@@ -171,6 +172,7 @@ pub(crate) fn transposed(x: &Planes, packed: &Packed, outputs: usize, s: usize, 
         .run(&mut split);
         for (plane, split) in out.chunks_exact_mut(fine.plane()).zip(split.chunks_exact(s * s * coarse.plane())) {
             interleave(split, coarse, s, plane, fine);
+            clear_columns(plane, fine);
         }
     };
     each_sample(&mut y, one);
@@ -190,10 +192,10 @@ fn interleave(phases: &[f32], coarse: Grid, s: usize, plane: &mut [f32], fine: G
 }
 
 /// The inverse of [`interleave`] for all channels of a sample.
-fn deinterleave(dy: &Planes, sample: usize, s: usize, coarse: Grid) -> Vec<f32> {
+fn deinterleave(dy: &Planes, sample: usize, s: usize, coarse: Grid) -> Buffer {
     let fine = dy.grid;
-    let mut split = vec![0.0; dy.channels * s * s * coarse.plane() + SLACK];
-    let planes = dy.from_sample(sample).chunks_exact(fine.plane()).take(dy.channels);
+    let mut split = Buffer::zeros(dy.channels * s * s * coarse.plane() + SLACK);
+    let planes = dy.starting_at(sample).chunks_exact(fine.plane()).take(dy.channels);
     for (plane, split) in planes.zip(split.chunks_exact_mut(s * s * coarse.plane())) {
         for y in 0..fine.height {
             let row = &plane[(y + 1) * fine.stride() + 1..][..fine.width];
@@ -210,10 +212,9 @@ fn deinterleave(dy: &Planes, sample: usize, s: usize, coarse: Grid) -> Vec<f32> 
 /// Gradients of [`transposed`] by its input and its weights `[inputs, outputs, s, s]`.
 pub(crate) fn transposed_gradients(x: &Planes, dy: &Planes, weight: &[f32], s: usize) -> (Planes, Vec<f32>) {
     let (coarse, parts) = (x.grid, dy.channels * s * s);
-    let split: Vec<Vec<f32>> =
-        (0..x.samples).into_par_iter().map(|sample| deinterleave(dy, sample, s, coarse)).collect();
+    let split: Vec<Buffer> = (0..x.samples).into_par_iter().map(|sample| deinterleave(dy, sample, s, coarse)).collect();
     let packed = Packed::new(x.channels, parts, 1, |i, p, _| weight[i * parts + p]);
-    let mut dx = Planes::zeros(x.samples, x.channels, coarse);
+    let mut dx = Planes::blank(x.samples, x.channels, coarse);
     each_sample(&mut dx, |(sample, out)| pointwise_one(&split[sample], &packed, coarse, Epilogue::NONE, out));
     let gradient = sum_over_samples(x.samples, x.channels * parts, |sample, sums| {
         WeightGradient {
@@ -221,7 +222,7 @@ pub(crate) fn transposed_gradients(x: &Planes, dy: &Planes, weight: &[f32], s: u
             input_stride: coarse.plane(),
             inputs: parts,
             taps: &[coarse.inner()],
-            gradient: &x.from_sample(sample)[coarse.inner()..],
+            gradient: &x.starting_at(sample)[coarse.inner()..],
             gradient_stride: coarse.plane(),
             outputs: x.channels,
             len: coarse.run(),
@@ -249,9 +250,9 @@ fn pointwise_one(input: &[f32], packed: &Packed, grid: Grid, then: Epilogue<'_>,
 
 /// 1x1 convolution; `packed` of [`pack_pointwise`].
 pub(crate) fn pointwise(x: &Planes, packed: &Packed, outputs: usize, bias: Option<&[f32]>) -> Planes {
-    let mut y = Planes::zeros(x.samples, outputs, x.grid);
+    let mut y = Planes::blank(x.samples, outputs, x.grid);
     let then = Epilogue { bias, slope: 1.0 };
-    each_sample(&mut y, |(sample, out)| pointwise_one(x.from_sample(sample), packed, x.grid, then, out));
+    each_sample(&mut y, |(sample, out)| pointwise_one(x.starting_at(sample), packed, x.grid, then, out));
     y
 }
 
@@ -261,11 +262,11 @@ pub(crate) fn pointwise_gradients(x: &Planes, dy: &Planes, weight: &[f32]) -> (P
     let dx = pointwise(dy, &packed, x.channels, None);
     let gradient = sum_over_samples(x.samples, dy.channels * x.channels, |sample, sums| {
         WeightGradient {
-            input: x.from_sample(sample),
+            input: x.starting_at(sample),
             input_stride: x.grid.plane(),
             inputs: x.channels,
             taps: &[x.grid.inner()],
-            gradient: &dy.from_sample(sample)[x.grid.inner()..],
+            gradient: &dy.starting_at(sample)[x.grid.inner()..],
             gradient_stride: x.grid.plane(),
             outputs: dy.channels,
             len: x.grid.run(),

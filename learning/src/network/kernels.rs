@@ -11,6 +11,8 @@ use super::simd::{LANES, cast, vectors};
 
 /// Output pixels that are computed together.
 const BLOCK: usize = 24;
+/// Neighbouring taps of a 3x3 kernel that are read together where their pixels are neighbours too.
+const RUN: usize = 3;
 /// Output channels that are computed together.
 pub(crate) const GROUP: usize = 4;
 /// Numbers of a plane that stay in the first cache while weights are correlated.
@@ -87,13 +89,19 @@ impl WithSimd for Blocks<'_> {
         if *taps == 0 {
             return;
         }
+        let (triples, rest) = job.taps.as_chunks::<RUN>();
+        let runs = rest.is_empty() && triples.iter().all(|t| t[1] == t[0] + 1 && t[2] == t[0] + 2);
         for (group, weights) in weights.chunks_exact(inputs * taps).enumerate() {
             let first = group * GROUP;
             let rows = GROUP.min(outputs - first);
             let start: [f32; GROUP] =
                 std::array::from_fn(|r| job.bias.and_then(|b| b.get(first + r)).copied().unwrap_or(0.0));
             for at in (0..job.len).step_by(BLOCK) {
-                let sums = job.block(simd, weights, start, at);
+                let sums = if runs {
+                    job.block::<S, RUN>(simd, weights, start, at)
+                } else {
+                    job.block::<S, 1>(simd, weights, start, at)
+                };
                 let count = BLOCK.min(job.len - at);
                 for (r, sums) in sums.iter().enumerate().take(rows) {
                     let to = (first + r) * job.output_stride + job.output_offset + at;
@@ -110,7 +118,7 @@ impl WithSimd for Blocks<'_> {
 
 impl Correlation<'_> {
     #[inline(always)]
-    fn block<S: Simd>(
+    fn block<S: Simd, const STEP: usize>(
         &self,
         simd: S,
         weights: &[[f32; GROUP]],
@@ -120,13 +128,18 @@ impl Correlation<'_> {
         let mut sums = start.map(|v| [simd.splat_f32s(v); BLOCK / LANES]);
         for (channel, weights) in weights.chunks_exact(self.taps.len()).enumerate() {
             let plane = &self.input[channel * self.input_stride + at..];
-            for (weight, &tap) in weights.iter().zip(self.taps) {
-                let Some(pixels) = plane.get(tap..).and_then(|p| p.first_chunk::<BLOCK>()) else { continue };
-                let pixels: [S::f32s; BLOCK / LANES] = cast(*pixels);
-                for r in 0..GROUP {
-                    let weight = simd.splat_f32s(weight[r]);
-                    for i in 0..BLOCK / LANES {
-                        sums[r][i] = simd.mul_add_f32s(pixels[i], weight, sums[r][i]);
+            for (weights, &tap) in weights.as_chunks::<STEP>().0.iter().zip(self.taps.iter().step_by(STEP)) {
+                let Some(pixels) = plane.get(tap..).and_then(|p| p.first_chunk::<{ BLOCK + RUN - 1 }>()) else {
+                    continue;
+                };
+                for (step, weight) in weights.iter().enumerate() {
+                    let Some(pixels) = pixels[step..].first_chunk::<BLOCK>() else { continue };
+                    let pixels: [S::f32s; BLOCK / LANES] = cast(*pixels);
+                    for r in 0..GROUP {
+                        let weight = simd.splat_f32s(weight[r]);
+                        for i in 0..BLOCK / LANES {
+                            sums[r][i] = simd.mul_add_f32s(pixels[i], weight, sums[r][i]);
+                        }
                     }
                 }
             }

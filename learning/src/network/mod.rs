@@ -2,6 +2,7 @@
 //!
 //! Callers see images, weights and probabilities; how a network is computed stays in here.
 
+mod buffer;
 mod convolution;
 mod ensemble;
 mod error;

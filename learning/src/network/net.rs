@@ -1,12 +1,13 @@
 //! One member while it learns: forward with everything that the backward pass needs, and the backward pass.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use consilium_common::plan::{Architecture, Norm, TensorShape};
 
 use super::convolution::{
-    Epilogue, channel_sums, conv, conv_input_gradient, conv_weight_gradient, pack_conv, pack_pointwise, pack_transposed,
-    pointwise, pointwise_gradients, transposed, transposed_gradients,
+    Epilogue, channel_sums, conv, conv_input_gradient, conv_weight_gradient, pack_conv, pack_pointwise,
+    pack_transposed, pointwise, pointwise_gradients, transposed, transposed_gradients,
 };
 use super::graph::{ConvLayer, Graph};
 use super::norm::{Mode, NormParameters, Statistics, normalise, normalise_backward, statistics, update_running};
@@ -25,7 +26,7 @@ pub(crate) struct Network {
 /// What one convolution layer leaves behind for its backward pass.
 #[derive(Debug)]
 struct ConvTrace {
-    input: Planes,
+    input: Arc<Planes>,
     y: Planes,
     statistics: Statistics,
 }
@@ -35,10 +36,10 @@ struct ConvTrace {
 pub(crate) struct Trace {
     encoder: Vec<Vec<ConvTrace>>,
     /// Output of every encoder stage.
-    skips: Vec<Planes>,
+    skips: Vec<Arc<Planes>>,
     decoder: Vec<Vec<ConvTrace>>,
     /// Output of every decoder level, deepest first.
-    outputs: Vec<Planes>,
+    outputs: Vec<Arc<Planes>>,
 }
 
 /// Logits of one decoder level.
@@ -56,7 +57,8 @@ impl Network {
     /// Takes over weights. They must be of this architecture, which is checked where they are read.
     pub(crate) fn from_weights(arch: &Architecture, weights: &MemberWeights) -> Self {
         let shapes = arch.tensors();
-        let value = |s: &TensorShape| weights.get(&s.name).map_or_else(|| vec![0.0; s.elements()], |t| t.values.clone());
+        let value =
+            |s: &TensorShape| weights.get(&s.name).map_or_else(|| vec![0.0; s.elements()], |t| t.values.clone());
         let values = shapes.iter().map(value).collect();
         Self { shapes, graph: Graph::new(arch), values }
     }
@@ -99,12 +101,12 @@ impl Network {
     ) -> (Trace, Vec<LevelLogits>) {
         let graph = self.graph.clone();
         let channels = x.len() / (samples * grid.pixels()).max(1);
-        let mut z = Planes::from_compact(x, samples, channels, grid);
+        let mut z = Arc::new(Planes::from_compact(x, samples, channels, grid));
         let mut trace = Trace { encoder: Vec::new(), skips: Vec::new(), decoder: Vec::new(), outputs: Vec::new() };
         for stage in &graph.encoder {
             let (traces, out) = self.convs(stage, z, mode);
             trace.encoder.push(traces);
-            trace.skips.push(out.clone());
+            trace.skips.push(Arc::clone(&out));
             z = out;
         }
         let mut logits = Vec::new();
@@ -113,10 +115,10 @@ impl Network {
             let up = &layers.up;
             let packed = pack_transposed(&self.values[up.weight], z.channels, up.outputs, up.stride);
             let raised = transposed(&z, &packed, up.outputs, up.stride, self.optional(up.bias));
-            let mut joined = Planes::zeros(samples, 2 * up.outputs, skip.grid);
+            let mut joined = Planes::blank(samples, 2 * up.outputs, skip.grid);
             joined.put_channels(0, &raised);
             joined.put_channels(up.outputs, skip);
-            let (traces, out) = self.convs(&layers.convs, joined, mode);
+            let (traces, out) = self.convs(&layers.convs, Arc::new(joined), mode);
             if wanted(graph.decoder.len() - 1 - level) {
                 let head = &layers.head;
                 let packed = pack_pointwise(&self.values[head.weight], head.outputs, out.channels);
@@ -124,7 +126,7 @@ impl Network {
                 logits.push(LevelLogits { level, factor: layers.factor, logits: planes.to_compact() });
             }
             trace.decoder.push(traces);
-            trace.outputs.push(out.clone());
+            trace.outputs.push(Arc::clone(&out));
             z = out;
         }
         (trace, logits)
@@ -143,7 +145,7 @@ impl Network {
         }
     }
 
-    fn convs(&mut self, layers: &[ConvLayer], mut z: Planes, mode: Mode) -> (Vec<ConvTrace>, Planes) {
+    fn convs(&mut self, layers: &[ConvLayer], mut z: Arc<Planes>, mode: Mode) -> (Vec<ConvTrace>, Arc<Planes>) {
         let mut traces = Vec::with_capacity(layers.len());
         for layer in layers {
             let packed = pack_conv(&self.values[layer.weight], layer.outputs, layer.inputs);
@@ -152,12 +154,13 @@ impl Network {
             let statistics = statistics(&y, &parameters, mode);
             let out = normalise(&y, &parameters, &statistics);
             if let Some((m, v)) = layer.running {
-                let (mut mean, mut variance) = (std::mem::take(&mut self.values[m]), std::mem::take(&mut self.values[v]));
+                let (mut mean, mut variance) =
+                    (std::mem::take(&mut self.values[m]), std::mem::take(&mut self.values[v]));
                 update_running(&statistics, &y, self.optional(layer.bias), &mut mean, &mut variance);
                 (self.values[m], self.values[v]) = (mean, variance);
             }
             traces.push(ConvTrace { input: z, y, statistics });
-            z = out;
+            z = Arc::new(out);
         }
         (traces, z)
     }
@@ -183,7 +186,9 @@ impl Network {
             // A level without gradient from above or from its own head learns nothing.
             let Some(d) = dz.take() else { continue };
             let traces = std::mem::take(&mut trace.decoder[level]);
-            let Some(joined) = self.convs_backward(&layers.convs, traces, output, d, true, &mut gradients) else { continue };
+            let Some(joined) = self.convs_backward(&layers.convs, traces, output, d, true, &mut gradients) else {
+                continue;
+            };
             let up = &layers.up;
             let raised = joined.take_channels(0, up.outputs);
             by_skip[stages - 2 - level] = Some(joined.take_channels(up.outputs, up.outputs));
@@ -216,9 +221,9 @@ impl Network {
         by_input: bool,
         gradients: &mut [Vec<f32>],
     ) -> Option<Planes> {
-        let mut later: Option<Planes> = None;
+        let mut later: Option<Arc<Planes>> = None;
         for (index, (layer, trace)) in layers.iter().zip(traces).enumerate().rev() {
-            let z = later.as_ref().unwrap_or(output);
+            let z = later.as_deref().unwrap_or(output);
             let by = normalise_backward(&mut d, &trace.y, z, &self.norm_parameters(layer), &trace.statistics);
             gradients[layer.gamma] = by.gamma;
             gradients[layer.beta] = by.beta;

@@ -97,7 +97,7 @@ fn moments(y: &Planes, pooled: usize) -> (Vec<f64>, Vec<f64>) {
         (0..per_plane.len()).map(|i| sums[i % channels]).collect()
     };
     let planes = || y.data[..y.len()].par_chunks_exact(grid.plane());
-    let sums = pool(planes().map(|plane| sum(plane)).collect());
+    let sums = pool(planes().map(sum).collect());
     let mean: Vec<f64> = sums.iter().map(|s| s / count).collect();
     // The border is zero and adds mean^2 for each of its numbers, which is taken off again.
     let border = (grid.plane() - grid.pixels()) as f64;
@@ -111,7 +111,7 @@ fn moments(y: &Planes, pooled: usize) -> (Vec<f64>, Vec<f64>) {
 
 /// `leaky((y - mean) * inverse * gamma + beta)`.
 pub(crate) fn normalise(y: &Planes, p: &NormParameters<'_>, s: &Statistics) -> Planes {
-    let mut z = Planes::zeros(y.samples, y.channels, y.grid);
+    let mut z = Planes::blank(y.samples, y.channels, y.grid);
     let (grid, channels) = (y.grid, y.channels);
     let (first, run) = (grid.inner(), grid.run());
     let out = z.samples_mut().par_chunks_exact_mut(grid.plane());

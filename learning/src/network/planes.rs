@@ -3,6 +3,8 @@
 //! In this layout a convolution needs no special case at the border, and the pixels of a plane, borders between the rows
 //! included, are one run of numbers: the kernels walk it in blocks of equal length whatever the width of the image.
 
+use super::buffer::Buffer;
+
 /// Zeros after the last plane, so that a block may be read beyond the end.
 pub(crate) const SLACK: usize = 64;
 
@@ -54,17 +56,32 @@ impl Grid {
 }
 
 /// A batch of planes. The border is zero whenever a kernel reads it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Planes {
     pub(crate) samples: usize,
     pub(crate) channels: usize,
     pub(crate) grid: Grid,
-    pub(crate) data: Vec<f32>,
+    pub(crate) data: Buffer,
 }
 
 impl Planes {
     pub(crate) fn zeros(samples: usize, channels: usize, grid: Grid) -> Self {
-        Self { samples, channels, grid, data: vec![0.0; samples * channels * grid.plane() + SLACK] }
+        let mut planes = Self::blank(samples, channels, grid);
+        planes.data.fill(0.0);
+        planes
+    }
+
+    /// Planes whose top and bottom rows and slack are zero, and whose rows between them are to be written by the caller,
+    /// the zeros at their ends included.
+    pub(crate) fn blank(samples: usize, channels: usize, grid: Grid) -> Self {
+        let mut planes = Self { samples, channels, grid, data: Buffer::new(samples * channels * grid.plane() + SLACK) };
+        let (stride, plane, len) = (grid.stride(), grid.plane(), planes.len());
+        for plane in planes.data[..len].chunks_exact_mut(plane) {
+            plane[..stride].fill(0.0);
+            plane[(grid.height + 1) * stride..].fill(0.0);
+        }
+        planes.data[len..].fill(0.0);
+        planes
     }
 
     /// From `[n, c, h, w]` without borders.
@@ -98,7 +115,7 @@ impl Planes {
     }
 
     /// From the start of a sample on, to the end of all: kernels may read beyond their sample.
-    pub(crate) fn from_sample(&self, index: usize) -> &[f32] {
+    pub(crate) fn starting_at(&self, index: usize) -> &[f32] {
         &self.data[index * self.sample()..]
     }
 
@@ -111,7 +128,10 @@ impl Planes {
     fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         let grid = self.grid;
         self.samples_mut().chunks_exact_mut(grid.plane()).flat_map(move |plane| {
-            plane[grid.stride()..].chunks_exact_mut(grid.stride()).take(grid.height).map(move |r| &mut r[1..=grid.width])
+            plane[grid.stride()..]
+                .chunks_exact_mut(grid.stride())
+                .take(grid.height)
+                .map(move |r| &mut r[1..=grid.width])
         })
     }
 
@@ -126,7 +146,7 @@ impl Planes {
 
     /// A copy of the channels of every sample that begin at `first`.
     pub(crate) fn take_channels(&self, first: usize, channels: usize) -> Planes {
-        let mut out = Self::zeros(self.samples, channels, self.grid);
+        let mut out = Self::blank(self.samples, channels, self.grid);
         let (plane, sample, part) = (self.grid.plane(), self.sample(), out.sample());
         for index in 0..self.samples {
             let from = index * sample + first * plane;
@@ -137,7 +157,7 @@ impl Planes {
 
     /// Adds number by number.
     pub(crate) fn add(&mut self, other: &Planes) {
-        self.data.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
+        self.data.iter_mut().zip(other.data.iter()).for_each(|(a, b)| *a += b);
     }
 }
 

@@ -5,9 +5,7 @@ use consilium_common::plan::{Architecture, Norm};
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::convolution::{
-    Epilogue, conv, pack_conv, pack_pointwise, pack_transposed, pointwise, transposed,
-};
+use super::convolution::{Epilogue, conv, pack_conv, pack_pointwise, pack_transposed, pointwise, transposed};
 use super::ensemble::Ensemble;
 use super::graph::{ConvLayer, Graph, LinearLayer};
 use super::kernels::Packed;
@@ -140,33 +138,34 @@ impl Member {
 
     fn logits(&self, tile: &RgbImage, total_stride: u32) -> Vec<f32> {
         let (width, height) = tile.dimensions();
-        let grid = Grid::new(
-            height.next_multiple_of(total_stride) as usize,
-            width.next_multiple_of(total_stride) as usize,
-        );
-        let mut z = planes_of(tile, grid);
-        let mut skips = Vec::with_capacity(self.encoder.len());
+        let grid =
+            Grid::new(height.next_multiple_of(total_stride) as usize, width.next_multiple_of(total_stride) as usize);
+        let input = planes_of(tile, grid);
+        let mut skips: Vec<Planes> = Vec::with_capacity(self.encoder.len());
         for stage in &self.encoder {
-            z = run(stage, z);
-            skips.push(z.clone());
+            let out = run(stage, skips.last().unwrap_or(&input));
+            skips.push(out);
         }
-        skips.pop();
+        let mut z = skips.pop().unwrap_or(input);
         for level in &self.decoder {
             let up = &level.up;
             let raised = transposed(&z, &up.packed, up.outputs, up.stride, up.bias.as_deref());
-            let mut joined = Planes::zeros(1, 2 * up.outputs, raised.grid);
+            let mut joined = Planes::blank(1, 2 * up.outputs, raised.grid);
             joined.put_channels(0, &raised);
             if let Some(skip) = skips.pop() {
                 joined.put_channels(up.outputs, &skip);
             }
-            z = run(&level.convs, joined);
+            z = run(&level.convs, &joined);
         }
         let logits = pointwise(&z, &self.head.packed, self.head.outputs, self.head.bias.as_deref()).to_compact();
         if grid == Grid::new(height as usize, width as usize) {
             return logits;
         }
         let rows = logits.chunks_exact(grid.width).enumerate();
-        rows.filter(|(y, _)| y % grid.height < height as usize).flat_map(|(_, r)| &r[..width as usize]).copied().collect()
+        rows.filter(|(y, _)| y % grid.height < height as usize)
+            .flat_map(|(_, r)| &r[..width as usize])
+            .copied()
+            .collect()
     }
 }
 
@@ -183,17 +182,22 @@ fn planes_of(tile: &RgbImage, grid: Grid) -> Planes {
     Planes::from_compact(&compact, 1, 3, grid)
 }
 
-fn run(layers: &[Conv], mut z: Planes) -> Planes {
+/// The convolutions of one stage, of which there is at least one.
+fn run(layers: &[Conv], input: &Planes) -> Planes {
+    let mut out: Option<Planes> = None;
     for layer in layers {
         let slope = if layer.image_norm.is_some() { 1.0 } else { LEAKY_SLOPE };
         let then = Epilogue { bias: layer.bias.as_deref(), slope };
-        z = conv(&z, &layer.packed, layer.outputs, layer.stride, then);
-        if let Some((gamma, beta)) = &layer.image_norm {
-            let parameters = NormParameters { gamma, beta, conv_bias: None, running: None };
-            z = normalise(&z, &parameters, &statistics(&z, &parameters, Mode::Image));
-        }
+        let y = conv(out.as_ref().unwrap_or(input), &layer.packed, layer.outputs, layer.stride, then);
+        out = Some(match &layer.image_norm {
+            None => y,
+            Some((gamma, beta)) => {
+                let parameters = NormParameters { gamma, beta, conv_bias: None, running: None };
+                normalise(&y, &parameters, &statistics(&y, &parameters, Mode::Image))
+            }
+        });
     }
-    z
+    out.unwrap_or_else(|| Planes::zeros(input.samples, input.channels, input.grid))
 }
 
 /// Batch normalisation becomes part of the weights; instance normalisation stays, and makes the bias pointless.

@@ -36,7 +36,8 @@ fn file_with(change: impl FnOnce(&mut BTreeMap<String, (Dtype, Vec<usize>, Vec<u
     let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> =
         weights.iter().map(|(name, t)| (name.to_owned(), (Dtype::F32, t.shape.clone(), bytes(t)))).collect();
     change(&mut tensors);
-    let views = tensors.iter().map(|(n, (dtype, shape, data))| (n, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    let views =
+        tensors.iter().map(|(n, (dtype, shape, data))| (n, TensorView::new(*dtype, shape.clone(), data).unwrap()));
     safetensors::serialize(views, None).unwrap()
 }
 
@@ -47,7 +48,9 @@ fn initial_weights_are_he_normal_and_repeatable() {
     assert_eq!(weights, MemberWeights::initialise(&arch, 7));
     assert_ne!(weights, MemberWeights::initialise(&arch, 8));
     assert!(weights.fits(&arch));
-    for (name, fan_in) in [("encoder.stages.3.0.convs.1.conv.weight", 128 * 9), ("decoder.transpconvs.0.weight", 64 * 4)] {
+    for (name, fan_in) in
+        [("encoder.stages.3.0.convs.1.conv.weight", 128 * 9), ("decoder.transpconvs.0.weight", 64 * 4)]
+    {
         let values = &weights.get(name).unwrap().values;
         let spread = (values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32).sqrt();
         let expected = (2.0 / 1.0001 / fan_in as f32).sqrt();
@@ -89,8 +92,14 @@ fn a_wrong_member_file_is_refused_in_one_sentence() {
         (Vec::new(), "only 0 bytes"),
         (vec![0xff; 64], "header claims"),
         (file_with(|t| drop(t.remove(head))), "has no tensor `decoder.seg_layers.1.bias`"),
-        (file_with(|t| drop(t.insert("extra".into(), (Dtype::F32, vec![1], vec![0; 4])))), "`extra` that the architecture"),
-        (file_with(|t| drop(t.insert(head.into(), (Dtype::F32, vec![2], vec![0; 8])))), "F32 [2], the architecture needs F32 [3]"),
+        (
+            file_with(|t| drop(t.insert("extra".into(), (Dtype::F32, vec![1], vec![0; 4])))),
+            "`extra` that the architecture",
+        ),
+        (
+            file_with(|t| drop(t.insert(head.into(), (Dtype::F32, vec![2], vec![0; 8])))),
+            "F32 [2], the architecture needs F32 [3]",
+        ),
         (file_with(|t| drop(t.insert(head.into(), (Dtype::F16, vec![3], vec![0; 6])))), "F16 [3]"),
         (file_with(|t| drop(t.insert(head.into(), (Dtype::F32, vec![3], nan)))), "holds NaN"),
     ];
@@ -137,7 +146,8 @@ fn a_bundle_of_foreign_weights_is_not_written() {
 /// Weights whose norms are not trivial.
 fn worn(arch: &Architecture) -> MemberWeights {
     let mut rng = random::rng("worn");
-    let tensors = MemberWeights::initialise(arch, 5).iter().map(|(name, t)| {
+    let fresh = MemberWeights::initialise(arch, 5);
+    let tensors = fresh.iter().map(|(name, t)| {
         let wear = |v: &f32| if t.shape.len() == 1 { v + random::between(&mut rng, 0.0, 0.5) } else { *v };
         (name.to_owned(), WeightTensor { shape: t.shape.clone(), values: t.values.iter().map(wear).collect() })
     });
@@ -154,7 +164,8 @@ fn inference_is_the_forward_pass_with_frozen_statistics() {
         let folded = predictor.logits(0, std::slice::from_ref(&image));
         let mut network = Network::from_weights(&arch, &weights);
         let plane = 24 * 16;
-        let x: Vec<f32> = (0..3 * plane).map(|i| f32::from(image.as_raw()[3 * (i % plane) + i / plane]) / 255.0).collect();
+        let x: Vec<f32> =
+            (0..3 * plane).map(|i| f32::from(image.as_raw()[3 * (i % plane) + i / plane]) / 255.0).collect();
         let mode = if norm == Norm::Batch { Mode::Frozen } else { Mode::Image };
         let (_, levels) = network.forward(&x, 1, Grid::new(16, 24), mode, |above| above == 0);
         let plain = &levels[0].logits;

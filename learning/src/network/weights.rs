@@ -73,7 +73,9 @@ impl MemberWeights {
         let header = bytes.first_chunk::<8>().map(|b| u64::from_le_bytes(*b));
         match header {
             None => return Err(format(format!("it is only {} bytes long", bytes.len()))),
-            Some(n) if n > limits::MAX_TENSOR_HEADER_BYTES => return Err(format(format!("its header claims {n} bytes"))),
+            Some(n) if n > limits::MAX_TENSOR_HEADER_BYTES => {
+                return Err(format(format!("its header claims {n} bytes")));
+            }
             Some(_) => {}
         }
         let found = SafeTensors::deserialize(bytes).map_err(|e| format(e.to_string()))?;
@@ -165,7 +167,9 @@ impl MemberWeights {
     pub fn fits(&self, arch: &Architecture) -> bool {
         let need = arch.tensors();
         need.len() == self.tensors.len()
-            && need.iter().all(|n| self.get(&n.name).is_some_and(|t| t.shape == n.shape && t.values.len() == n.elements()))
+            && need
+                .iter()
+                .all(|n| self.get(&n.name).is_some_and(|t| t.shape == n.shape && t.values.len() == n.elements()))
     }
 
     /// The first value that no trained network has (NaN, infinite or beyond the limit), with its tensor's name.

@@ -8,6 +8,7 @@ use consilium_common::{Mpp, limits};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
 
 use super::error::SlideError;
+use super::region::{paste, white_level};
 use super::{Level, SlideReader};
 
 /// A flat image with a spacing, held in memory.
@@ -49,8 +50,8 @@ impl SlideReader for FlatSlide {
     }
 
     fn read_level(&self, level: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, SlideError> {
-        let mut region = super::tiled::white_region(self, level, w, h)?;
-        image::imageops::replace(&mut region, &self.image, x.saturating_neg(), y.saturating_neg());
+        let mut region = white_level(self, level, w, h)?;
+        paste(&mut region, &self.image, x.saturating_neg(), y.saturating_neg());
         Ok(region)
     }
 

@@ -18,6 +18,9 @@ use super::file::{self, Kind, SharedFile};
 use super::pages::{self, Page};
 use super::{SlideReader, flat, scale, size_at, tiled};
 
+/// Width and height.
+type Size = (u32, u32);
+
 /// An opened mask: whole in memory, or tiles in a file.
 enum Source {
     Whole(GrayImage),
@@ -74,7 +77,7 @@ pub fn read_mask_at(
 ///
 /// # Errors
 /// As [`read_mask_at`], except for wrong values.
-pub fn check_mask(path: &Path, slide_size: (u32, u32)) -> Result<(), SlideError> {
+pub fn check_mask(path: &Path, slide_size: Size) -> Result<(), SlideError> {
     let size = match file::kind(path)? {
         Kind::Tiff => tiff_header(path)?.0,
         Kind::Png => png_header(path)?,
@@ -100,7 +103,7 @@ fn open(path: &Path) -> Result<Source, SlideError> {
     }
 }
 
-fn png_header(path: &Path) -> Result<(u32, u32), SlideError> {
+fn png_header(path: &Path) -> Result<Size, SlideError> {
     let (width, height, color) = flat::header(path)?;
     flat::check_size(path, width, height)?;
     // Anything else (palette, 1 bit, colour) would change its values on the way to 8-bit grey.
@@ -111,7 +114,7 @@ fn png_header(path: &Path) -> Result<(u32, u32), SlideError> {
 }
 
 /// Size of a TIFF mask, and its page if it is tiled.
-fn tiff_header(path: &Path) -> Result<((u32, u32), Option<Box<Page>>), SlideError> {
+fn tiff_header(path: &Path) -> Result<(Size, Option<Box<Page>>), SlideError> {
     match pages::read(path) {
         Ok(mut found) => {
             let page = Box::new(found.pages.swap_remove(0));
@@ -134,7 +137,7 @@ fn tiff_header(path: &Path) -> Result<((u32, u32), Option<Box<Page>>), SlideErro
 }
 
 /// Decodes a TIFF mask in strips whole.
-fn striped(path: &Path, (width, height): (u32, u32)) -> Result<GrayImage, SlideError> {
+fn striped(path: &Path, (width, height): Size) -> Result<GrayImage, SlideError> {
     let mut decoder = striped_decoder(path)?;
     let mut bounds = tiff::decoder::Limits::default();
     bounds.decoding_buffer_size = limits::MAX_FLAT_IMAGE_PX as usize;
@@ -161,7 +164,7 @@ fn lossy(path: &Path) -> SlideError {
 }
 
 /// The same shape: the other side, scaled, is right to within one pixel's rounding.
-fn check_shape(path: &Path, mask: (u32, u32), slide: (u32, u32)) -> Result<(), SlideError> {
+fn check_shape(path: &Path, mask: Size, slide: Size) -> Result<(), SlideError> {
     let scaled = |side: u32, other: u32, of: u32| f64::from(side) * f64::from(other) / f64::from(of);
     let height_off = (scaled(slide.1, mask.0, slide.0) - f64::from(mask.1)).abs();
     let width_off = (scaled(slide.0, mask.1, slide.1) - f64::from(mask.0)).abs();
@@ -194,8 +197,8 @@ fn check_values(
     classes: usize,
     data: &[u8],
     stride: usize,
-    (width, height): (u32, u32),
-    at: (u32, u32),
+    (width, height): Size,
+    at: Size,
 ) -> Result<(), SlideError> {
     for (y, row) in data.chunks(stride).take(height as usize).enumerate() {
         let row = &row[..width as usize];
@@ -208,15 +211,7 @@ fn check_values(
 }
 
 /// Copies the output pixels whose source lies in the part of the mask at `at` with `size`.
-fn fill(
-    out: &mut GrayImage,
-    columns: &[u32],
-    rows: &[u32],
-    at: (u32, u32),
-    size: (u32, u32),
-    data: &[u8],
-    stride: usize,
-) {
+fn fill(out: &mut GrayImage, columns: &[u32], rows: &[u32], at: Size, size: Size, data: &[u8], stride: usize) {
     let part = |positions: &[u32], start: u32, length: u32| {
         positions.partition_point(|&p| p < start)..positions.partition_point(|&p| p < start + length)
     };

@@ -14,6 +14,7 @@ mod flat;
 mod mask;
 mod pages;
 mod pyramid;
+mod region;
 mod resample;
 mod scale;
 mod spacing;

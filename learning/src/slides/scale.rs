@@ -11,8 +11,8 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::error::SlideError;
+use super::region::{inside, paste, white};
 use super::resample::{resample, span, taps};
-use super::tiled::{inside, white};
 use super::{Level, SlideReader};
 
 /// Side of the source area that one block of a large read takes in, in level pixels.
@@ -68,12 +68,18 @@ fn read_scaled(slide: &dyn SlideReader, ratio: f64, x: i64, y: i64, w: u32, h: u
     let (width, height) = scaled_size(slide, ratio);
     let (left, right) = inside(x, w, width);
     let (top, bottom) = inside(y, h, height);
+    if left >= right || top >= bottom {
+        return Ok(region);
+    }
     let (number, level) = best_level(slide, ratio);
     let within = whole(ratio / level.downsample);
     if within == 1.0 && right <= level.width && bottom <= level.height {
-        let (w, h) = (right.saturating_sub(left), bottom.saturating_sub(top));
+        let (w, h) = (right - left, bottom - top);
         let part = slide.read_level(number, left.into(), top.into(), w, h)?;
-        image::imageops::replace(&mut region, &part, i64::from(left) - x, i64::from(top) - y);
+        if part.dimensions() == region.dimensions() {
+            return Ok(part);
+        }
+        paste(&mut region, &part, i64::from(left) - x, i64::from(top) - y);
         return Ok(region);
     }
     let side = (BLOCK_PX / within).floor().max(1.0);
@@ -88,7 +94,7 @@ fn read_scaled(slide: &dyn SlideReader, ratio: f64, x: i64, y: i64, w: u32, h: u
         many => many.par_iter().map(read).collect::<Result<_, _>>()?,
     };
     for ((columns, rows), part) in blocks.iter().zip(&parts) {
-        image::imageops::replace(&mut region, part, i64::from(columns.start) - x, i64::from(rows.start) - y);
+        paste(&mut region, part, i64::from(columns.start) - x, i64::from(rows.start) - y);
     }
     Ok(region)
 }

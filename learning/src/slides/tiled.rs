@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use consilium_common::{Mpp, limits};
-use image::{Rgb, RgbImage};
+use consilium_common::Mpp;
+use image::RgbImage;
 use rayon::prelude::*;
 
 use super::cache::{Tile, TileCache};
@@ -13,6 +13,7 @@ use super::decode::{self, Photometric};
 use super::error::SlideError;
 use super::file::SharedFile;
 use super::pages::{self, Page};
+use super::region::{inside, white_level};
 use super::{Level, SlideReader, spacing};
 
 /// A tiled TIFF slide. Reads share one open file without a lock; tiles of one read are decoded on all cores.
@@ -74,7 +75,7 @@ impl SlideReader for TiledSlide {
     }
 
     fn read_level(&self, level: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, SlideError> {
-        let mut region = white_region(self, level, w, h)?;
+        let mut region = white_level(self, level, w, h)?;
         let page = &self.pages[level];
         // The part of the region that lies inside the level.
         let (left, right) = inside(x, w, page.width);
@@ -120,28 +121,4 @@ pub(super) fn stored_samples(
     let samples = decode::samples(page, stored)
         .map_err(|why| SlideError::damaged(path, format!("tile {index} cannot be decoded: {why}")))?;
     Ok(Some(samples))
-}
-
-/// A white region of the size asked for, if level and size are acceptable.
-pub(super) fn white_region(slide: &dyn SlideReader, level: usize, w: u32, h: u32) -> Result<RgbImage, SlideError> {
-    let levels = slide.levels().len();
-    if level >= levels {
-        return Err(SlideError::NoSuchLevel { path: slide.path().to_owned(), level, levels });
-    }
-    white(slide, w, h)
-}
-
-/// A white image, if it is not larger than one read may be.
-pub(super) fn white(slide: &dyn SlideReader, w: u32, h: u32) -> Result<RgbImage, SlideError> {
-    let pixels = u64::from(w) * u64::from(h);
-    if pixels > limits::MAX_FLAT_IMAGE_PX {
-        return Err(SlideError::RegionTooLarge { path: slide.path().to_owned(), pixels });
-    }
-    Ok(RgbImage::from_pixel(w, h, Rgb([255; 3])))
-}
-
-/// The part of `start .. start + length` inside `0 .. side`, as a half-open range that may be empty.
-pub(super) fn inside(start: i64, length: u32, side: u32) -> (u32, u32) {
-    let clamp = |at: i64| at.clamp(0, i64::from(side)) as u32;
-    (clamp(start), clamp(start.saturating_add(i64::from(length))))
 }

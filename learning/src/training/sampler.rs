@@ -74,8 +74,7 @@ impl<'a> Sampler<'a> {
         let angle = if turned { random::between(rng, -std::f32::consts::PI, std::f32::consts::PI) } else { 0.0 };
         let scaled = spatial && random::chance(rng, SPATIAL_CHANCE);
         let scale = if scaled { random::between(rng, SCALE.0, SCALE.1) } else { 1.0 };
-        let mut patch =
-            if turned || scaled { warp(image, x, y, side, angle, scale) } else { crop(image, x, y, side) };
+        let mut patch = if turned || scaled { warp(image, x, y, side, angle, scale) } else { crop(image, x, y, side) };
         augment::colour(&mut patch.pixels, augmentation, rng);
         if augmentation.flips {
             augment::flip(&mut patch, side, random::below(rng, 8));
@@ -163,7 +162,7 @@ fn warp(image: &TrainingImage, x: i64, y: i64, side: usize, angle: f32, scale: f
             let to = row * side + column;
             patch.labels[to] = label_at(image, from_x, from_y);
             let colour = colour_at(image, from_x, from_y);
-            (0..3).for_each(|channel| patch.pixels[channel * area + to] = colour[channel] / 255.0);
+            (0..3).for_each(|channel| patch.pixels[channel * area + to] = (colour[channel] / 255.0).min(1.0));
         }
     }
     patch

@@ -15,9 +15,9 @@ fn patch() -> Patch {
 #[test]
 fn the_inverse_is_the_inverse() {
     let inverse = inverse(HED);
-    for i in 0..3 {
+    for (i, row) in HED.iter().enumerate() {
         for j in 0..3 {
-            let product: f32 = (0..3).map(|k| HED[i][k] * inverse[k][j]).sum();
+            let product: f32 = row.iter().zip(&inverse).map(|(a, column)| a * column[j]).sum();
             assert!((product - if i == j { 1.0 } else { 0.0 }).abs() < 1e-5);
         }
     }

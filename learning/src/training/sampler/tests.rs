@@ -6,7 +6,9 @@ use super::*;
 
 fn image(width: u32, height: u32, label: impl Fn(u32, u32) -> u8) -> TrainingImage {
     TrainingImage {
-        image: RgbImage::from_fn(width, height, |x, y| Rgb([(x * 5) as u8, (y * 3) as u8, label(x, y).wrapping_mul(40)])),
+        image: RgbImage::from_fn(width, height, |x, y| {
+            Rgb([(x * 5) as u8, (y * 3) as u8, label(x, y).wrapping_mul(40)])
+        }),
         labels: GrayImage::from_fn(width, height, |x, y| Luma([label(x, y)])),
     }
 }
