@@ -1,6 +1,8 @@
 //! A round survives anything: `kill -9` of a site in the middle of fine-tuning and of the coordinator in the middle of
 //! collecting, and the generation that comes out is the one of an undisturbed run, bit for bit.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
