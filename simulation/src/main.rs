@@ -1,14 +1,17 @@
 //! consilium-simulate: parse, run, exit code.
 
 use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::OnceLock;
 
 use clap::Parser;
 use consilium_simulation::cli::Cli;
 use consilium_simulation::experiment::{ExperimentError, Finished, dice_table, run};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 fn main() -> ExitCode {
     let command = std::env::args()
@@ -40,6 +43,9 @@ fn start(cli: Cli, command: String) -> Result<Finished, ExperimentError> {
     // An earlier provider, if any, serves as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let options = cli.options();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = LogFile { path: options.out.join("run.log"), file: OnceLock::new() };
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(ExperimentError::file(std::path::Path::new("the runtime's threads")))?;
     let shutdown = CancellationToken::new();
@@ -55,6 +61,24 @@ fn start(cli: Cli, command: String) -> Result<Finished, ExperimentError> {
         });
         Box::pin(run(options, command, shutdown)).await
     })
+}
+
+/// `run.log` in the output folder, opened at the first event, when the folder is there. Bars and log would spoil each
+/// other on one screen.
+struct LogFile {
+    path: PathBuf,
+    file: OnceLock<Option<File>>,
+}
+
+impl<'a> MakeWriter<'a> for LogFile {
+    type Writer = Box<dyn Write + 'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        match self.file.get_or_init(|| File::create(&self.path).ok()) {
+            Some(file) => Box::new(file),
+            None => Box::new(io::sink()),
+        }
+    }
 }
 
 /// A word of the command line as a shell would need it.

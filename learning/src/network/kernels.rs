@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use super::simd::{LANES, cast, vectors};
 
 /// Output pixels that are computed together.
-const BLOCK: usize = 24;
+const BLOCK: usize = 16;
 /// Neighbouring taps of a 3x3 kernel that are read together where their pixels are neighbours too.
 const RUN: usize = 3;
 /// Output channels that are computed together.

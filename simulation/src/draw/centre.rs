@@ -32,7 +32,8 @@ pub struct Centre {
     pub unevenness: f32,
 }
 
-/// The first is the central centre of the demonstration.
+/// The first is the central centre of the demonstration: it stains dark, so that everywhere else tumour looks paler than
+/// what the first ensemble has seen, each time in another tone.
 pub(super) fn named() -> Vec<Centre> {
     let centre = |name: &str| Centre {
         name: name.to_owned(),
@@ -48,37 +49,38 @@ pub(super) fn named() -> Vec<Centre> {
         unevenness: 0.10,
     };
     vec![
-        centre("kingsford"),
+        // Purple and dark: overstained, thick sections.
+        Centre {
+            haematoxylin: [0.66, 0.72, 0.24],
+            eosin: [0.28, 0.86, 0.30],
+            haematoxylin_dose: 1.12,
+            eosin_dose: 1.05,
+            white: [238.0, 235.0, 241.0],
+            gamma: 1.04,
+            unevenness: 0.18,
+            ..centre("kingsford")
+        },
         // Pink and pale: short haematoxylin, long eosin, bright scanner.
         Centre {
             haematoxylin: [0.56, 0.75, 0.36],
             eosin: [0.08, 0.86, 0.36],
-            haematoxylin_dose: 0.55,
+            haematoxylin_dose: 0.80,
             eosin_dose: 0.95,
             white: [250.0, 247.0, 248.0],
-            gamma: 0.82,
+            gamma: 0.95,
             noise: 2.5,
             ..centre("lakeside")
         },
-        // Purple and dark: overstained, thick sections.
-        Centre {
-            haematoxylin: [0.66, 0.72, 0.24],
-            eosin: [0.30, 0.86, 0.30],
-            haematoxylin_dose: 1.35,
-            eosin_dose: 1.15,
-            white: [236.0, 233.0, 240.0],
-            gamma: 1.15,
-            unevenness: 0.22,
-            ..centre("northhill")
-        },
+        // As in the textbook, a little light.
+        Centre { haematoxylin_dose: 0.90, gamma: 0.98, ..centre("northhill") },
         // Blue: a blue-violet haematoxylin, weak eosin, a cold and soft scanner.
         Centre {
             haematoxylin: [0.78, 0.60, 0.17],
             eosin: [0.20, 0.78, 0.26],
-            haematoxylin_dose: 0.95,
-            eosin_dose: 0.62,
+            haematoxylin_dose: 0.84,
+            eosin_dose: 0.64,
             white: [231.0, 239.0, 248.0],
-            gamma: 0.95,
+            gamma: 0.96,
             saturation: 1.15,
             blur: 3,
             ..centre("riverbank")
@@ -87,10 +89,10 @@ pub(super) fn named() -> Vec<Centre> {
         Centre {
             haematoxylin: [0.57, 0.65, 0.52],
             eosin: [0.07, 0.76, 0.64],
-            haematoxylin_dose: 0.80,
-            eosin_dose: 1.05,
+            haematoxylin_dose: 0.78,
+            eosin_dose: 0.98,
             white: [246.0, 240.0, 222.0],
-            gamma: 1.05,
+            gamma: 1.0,
             saturation: 0.85,
             noise: 5.0,
             ..centre("southport")

@@ -3,7 +3,7 @@
 
 use super::film::{Film, Textures, level};
 use super::layout::Layout;
-use super::noise::{Field, hash2, smoothstep, unit};
+use super::noise::{Field, floor, hash2, smoothstep, unit};
 
 /// The fields of the ground in the order in which a row reads them.
 const FIELDS: usize = 7;
@@ -73,7 +73,7 @@ fn ground(at: &[f32; FIELDS], x: i32, y: i32, textures: &Textures, seed: u32) ->
 /// Fat cells: a jittered Voronoi mosaic of empty vacuoles with thin walls. Gives the eosin.
 fn adipose(x: f32, y: f32, seed: u32) -> f32 {
     const PITCH: f32 = 98.0;
-    let (gx, gy) = ((x / PITCH).floor() as i32, (y / PITCH).floor() as i32);
+    let (gx, gy) = (floor(x / PITCH), floor(y / PITCH));
     let (mut first, mut second) = (f32::MAX, f32::MAX);
     for j in gy - 1..=gy + 1 {
         for i in gx - 1..=gx + 1 {

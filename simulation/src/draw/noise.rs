@@ -44,6 +44,13 @@ pub(crate) fn lerp(a: f32, b: f32, t: f32) -> f32 {
     a + (b - a) * t
 }
 
+/// The integer below, without the call that `f32::floor` is on plain x86-64.
+#[inline]
+pub(crate) fn floor(x: f32) -> i32 {
+    let towards_zero = x as i32;
+    towards_zero - i32::from(x < towards_zero as f32)
+}
+
 /// 0 below `from`, 1 above `to`, smooth between.
 #[inline]
 pub(crate) fn smoothstep(from: f32, to: f32, x: f32) -> f32 {
@@ -53,9 +60,8 @@ pub(crate) fn smoothstep(from: f32, to: f32, x: f32) -> f32 {
 
 /// Gradient noise (Perlin 1985) around 0, mostly within -0.5..0.5, with lattice distance 1.
 pub(crate) fn gradient_noise(seed: u32, x: f32, y: f32) -> f32 {
-    let (x0, y0) = (x.floor(), y.floor());
-    let (ix, iy) = (x0 as i32, y0 as i32);
-    let (fx, fy) = (x - x0, y - y0);
+    let (ix, iy) = (floor(x), floor(y));
+    let (fx, fy) = (x - ix as f32, y - iy as f32);
     let corner = |dx: i32, dy: i32| {
         let h = hash2(seed, ix + dx, iy + dy);
         let (gx, gy) = (unit(h) * 2.0 - 1.0, unit(h.rotate_left(16)) * 2.0 - 1.0);
@@ -176,9 +182,8 @@ impl Tile {
     /// The value at a real position, wrapped and linearly interpolated.
     #[inline]
     pub(crate) fn linear(&self, x: f32, y: f32) -> f32 {
-        let (x0, y0) = (x.floor(), y.floor());
-        let (ix, iy) = (x0 as i32, y0 as i32);
-        let (tx, ty) = (x - x0, y - y0);
+        let (ix, iy) = (floor(x), floor(y));
+        let (tx, ty) = (x - ix as f32, y - iy as f32);
         lerp(lerp(self.at(ix, iy), self.at(ix + 1, iy), tx), lerp(self.at(ix, iy + 1), self.at(ix + 1, iy + 1), tx), ty)
     }
 }

@@ -19,10 +19,10 @@ struct Bar {
 
 fn site_bars(timing: &Timing) -> Vec<Bar> {
     let order = |stage: &str| STAGES.iter().position(|s| *s == stage).unwrap_or(STAGES.len());
-    let bar = |(site, stages): (_, &std::collections::BTreeMap<String, f64>)| {
+    let bar = |(site, stages): (&str, &std::collections::BTreeMap<String, f64>)| {
         let mut parts: Vec<(String, f64)> = stages.iter().map(|(k, v)| (k.clone(), *v)).collect();
         parts.sort_by_key(|(stage, _)| order(stage));
-        Bar { name: format!("{site}"), parts }
+        Bar { name: site.to_owned(), parts }
     };
     timing.sites.iter().map(|(site, stages)| bar((site.as_str(), stages))).collect()
 }

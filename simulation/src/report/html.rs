@@ -9,6 +9,7 @@ use super::contact_sheet::jpeg;
 use super::stats::spearman;
 use super::svg::{data_uri, escape};
 use super::{Figures, ReportError, Story};
+use crate::experiment::Metrics;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -94,51 +95,51 @@ fn head(body: &mut String, story: &Story) {
     let _ = writeln!(body, "<h1>{}</h1>", escape(&plan.title));
     let source = if story.drawn { "drawn slides" } else { "existing slides" };
     let rounds = plural(plan.rounds as usize, "round", "rounds");
-    let _ = write!(
-        body,
-        "<p class=\"sub\">A simulated federation of {} hospitals on {source}, {rounds}, seed {}</p>\n",
-        metrics.sites.len(),
+    let sub = format!(
+        "A simulated federation of {} hospitals on {source}, {rounds}, seed {}",
+        count(metrics.sites.len()),
         metrics.seed
     );
+    let _ = writeln!(body, "<p class=\"sub\">{}</p>", escape(&sub));
     let asked = match plan.acquisition.score {
         Score::Random => "picked at random in the tissue",
         _ => "that it was least sure about",
     };
-    let others = metrics.sites.len().saturating_sub(1);
-    let outcome = match metrics.span() {
-        Some((first, last)) => {
-            let verb = if last > first + 0.005 {
-                "rose"
-            } else if last < first - 0.005 {
-                "fell"
-            } else {
-                "stayed"
-            };
-            format!(
-                "On slides that nobody learned from, mean Dice over the {} other hospitals {verb} from {first:.2} to \
-                 {last:.2}.",
-                count(others)
-            )
-        }
-        None => "No site has held-out slides with foreground, so there is no Dice to report.".to_owned(),
+    let first = match plan.members {
+        1 => "A single network".to_owned(),
+        members => format!("An ensemble of {} networks", count(members)),
     };
     let lead = format!(
-        "{} hospitals taught one model without showing each other a single image. {} of {} was first trained at {} \
-         alone. Then, in each of {rounds}, every hospital ran it over its own slides, had the {} {asked} corrected, \
+        "{} hospitals taught one model without showing each other a single image. {first} was first trained at {} alone. \
+         Then, in each of {rounds}, every other hospital ran it over its own slides, had the {} {asked} corrected, \
          fine-tuned each network on the corrections, and sent back nothing but weight differences, which a coordinator \
-         averaged. {outcome}",
+         averaged. {}",
         capital(&count(metrics.sites.len())),
-        if plan.members == 1 { "A single network" } else { "An ensemble" },
-        plural(plan.members, "network", "networks"),
         metrics.central,
         plural(plan.acquisition.budget as usize, "patch", "patches"),
+        outcome(metrics),
     );
-    let lead = lead.replace("A single network of one network", "A single network");
     let _ = writeln!(body, "<p class=\"lead\">{}</p>", escape(&lead));
     for rejected in &metrics.rejected {
         let text = format!("Round {} brought no new generation: {}", rejected.round, rejected.reason);
         let _ = writeln!(body, "<p>{}</p>", escape(&text));
     }
+}
+
+/// What came of it, in one sentence that the figures allow.
+fn outcome(metrics: &Metrics) -> String {
+    let Some((first, last)) = metrics.span() else {
+        return "No site has held-out slides with foreground, so there is no Dice to report.".to_owned();
+    };
+    let change = if last > first + 0.005 {
+        format!("rose from {first:.2} to {last:.2}")
+    } else if last < first - 0.005 {
+        format!("fell from {first:.2} to {last:.2}")
+    } else {
+        format!("stayed at {last:.2}")
+    };
+    let others = count(metrics.sites.len().saturating_sub(1));
+    format!("On slides that nobody learned from, mean Dice over the {others} other hospitals {change}.")
 }
 
 fn tiles(body: &mut String, story: &Story) {
@@ -216,10 +217,10 @@ fn centres(body: &mut String, story: &Story) -> Result<(), ReportError> {
         let uri = data_uri(&jpeg(&centre.thumbnail)?);
         let role = if centre.site == story.metrics.central { "central; " } else { "" };
         let name = escape(centre.site.as_str());
-        let _ = write!(
+        let _ = writeln!(
             body,
             "<figure><img src=\"{uri}\" alt=\"A slide of {name}\"><figcaption><b>{name}</b>{role}{} to learn from, {} \
-             held out</figcaption></figure>\n",
+             held out</figcaption></figure>",
             centre.learn, centre.test
         );
     }
@@ -230,9 +231,16 @@ fn centres(body: &mut String, story: &Story) -> Result<(), ReportError> {
 fn patches_text(story: &Story) -> String {
     let patch = &story.plan.acquisition;
     let side = f64::from(patch.patch_px) * story.plan.task.spacing_um.um_per_px();
+    let central = &story.metrics.central;
+    let asked_home = story.metrics.patches.iter().any(|p| p.site == *central);
+    let home = if asked_home {
+        String::new()
+    } else {
+        format!(" {} is asked for nothing: its slides are outlined in full already.", capital(central.as_str()))
+    };
     format!(
         "In each round a hospital's pathologist gets at most {} of {side:.0} µm a side and corrects the ensemble's \
-         drawing there. In this run the corrector is an oracle that reads the reference outline.",
+         drawing there. In this run the corrector is an oracle that reads the reference outline.{home}",
         plural(patch.budget as usize, "square patch", "square patches")
     )
 }
