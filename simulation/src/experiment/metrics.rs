@@ -16,7 +16,7 @@ pub(super) const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
-    /// Version of this document, [`SCHEMA`].
+    /// Version of this document, `SCHEMA`.
     pub schema: u32,
     /// The study's name.
     pub study: StudyId,
