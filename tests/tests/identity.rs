@@ -33,7 +33,7 @@ fn a_site_of_a_foreign_ca_is_refused_and_both_sides_say_why() {
     assert!(site.enrol(&foreign.invite("alpha")).status.success());
     let text = std::fs::read_to_string(&site.config).unwrap().replace(&foreign.address, &home.address);
     std::fs::write(&site.config, text).unwrap();
-    std::fs::copy(home.data_dir.join("ca.pem"), site.state().join("identity/ca.pem")).unwrap();
+    std::fs::copy(home.data_dir.join("identity/ca.pem"), site.state().join("identity/ca.pem")).unwrap();
     let mut daemon = site.start();
     assert_eq!(daemon.exit_code(), REFUSED, "{}", daemon.log());
     assert!(daemon.log().contains("does not know the authority"), "{}", daemon.log());
