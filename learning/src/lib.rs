@@ -1,7 +1,7 @@
 //! The science of Consilium: slides, tissue, networks, scanning, uncertainty, acquisition, training and metrics.
 //!
-//! The only crate that knows burn, and it keeps that to itself: callers see images, label maps, weights and numbers.
-//! It knows nothing of the network or of rounds.
+//! How networks are computed is its own affair: callers see images, label maps, weights and numbers. It knows nothing of
+//! the wire or of rounds.
 #![warn(missing_docs)]
 
 pub mod acquisition;

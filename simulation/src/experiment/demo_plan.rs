@@ -3,7 +3,7 @@
 //! Measured on 2 cores; a default run is meant to end within 12 minutes and a quick one within 3.
 
 use consilium_common::plan::{
-    Acquisition, Aggregation, Architecture, Augmentation, Gate, Plan, Quorum, SCHEMA, ScanSettings, Score, Task,
+    Acquisition, Aggregation, Architecture, Augmentation, Gate, Norm, Plan, Quorum, SCHEMA, ScanSettings, Score, Task,
     Training,
 };
 use consilium_common::{Invalid, Mpp};
@@ -45,7 +45,10 @@ pub(crate) fn plan(material: &Material, options: &Options) -> Result<Plan, Inval
         rounds: options.rounds.unwrap_or(base.rounds),
         members: options.members.unwrap_or(base.members),
         task: Task { classes: material.classes.clone(), spacing_um: Mpp::new(material.spacing_um)? },
-        architecture: Architecture::plain(material.classes.len(), base.features, base.stages),
+        architecture: Architecture {
+            norm: base.norm,
+            ..Architecture::plain(material.classes.len(), base.features, base.stages)
+        },
         scan: base.scan,
         acquisition: Acquisition {
             score: options.acquisition.unwrap_or(Score::MeanUncertainty),
@@ -66,6 +69,7 @@ struct Base {
     budget: u32,
     features: usize,
     stages: usize,
+    norm: Norm,
     scan: ScanSettings,
     acquisition: Acquisition,
     initial_training: Training,
@@ -80,6 +84,7 @@ fn drawn(quick: bool) -> Base {
         budget: 5,
         features: 8,
         stages: 4,
+        norm: Norm::Batch,
         scan: ScanSettings { tile_px: 256, ..ScanSettings::default() },
         acquisition: Acquisition { score: Score::MeanUncertainty, budget: 5, patch_px: 96, min_tissue: 0.5 },
         initial_training: Training {
@@ -91,12 +96,15 @@ fn drawn(quick: bool) -> Base {
             momentum: 0.9,
             freeze_norm_statistics: true,
             augmentation: Augmentation { hed: 0.05, ..Augmentation::default() },
-            ..Training::new(if quick { 30 } else { 50 }, 4, 64, 0.02)
+            ..Training::new(if quick { 30 } else { 50 }, 4, 96, 0.005)
         },
     }
 }
 
 /// Fields of a millimetre or less with nuclei or glands, at twice the finest spacing.
+///
+/// Instance normalisation: on MoNuSeg batch normalisation, whose running statistics are those of the central site's
+/// stain, begins at a mean Dice of 0.60 and tops out at 0.73; instance normalisation begins at 0.74.
 fn folders(quick: bool) -> Base {
     Base {
         rounds: if quick { 2 } else { 3 },
@@ -104,18 +112,19 @@ fn folders(quick: bool) -> Base {
         budget: 5,
         features: 8,
         stages: 4,
+        norm: Norm::Instance,
         scan: ScanSettings { tile_px: 256, ..ScanSettings::default() },
         acquisition: Acquisition { score: Score::MeanUncertainty, budget: 5, patch_px: 128, min_tissue: 0.3 },
         initial_training: Training {
             momentum: 0.9,
-            augmentation: Augmentation { hed: 0.05, ..Augmentation::default() },
-            ..Training::new(if quick { 150 } else { 400 }, 4, 128, 0.03)
+            augmentation: Augmentation { hed: 0.1, ..Augmentation::default() },
+            ..Training::new(if quick { 300 } else { 600 }, 4, 128, 0.03)
         },
         fine_tuning: Training {
             momentum: 0.9,
             freeze_norm_statistics: true,
-            augmentation: Augmentation { hed: 0.05, ..Augmentation::default() },
-            ..Training::new(if quick { 30 } else { 50 }, 4, 96, 0.01)
+            augmentation: Augmentation { hed: 0.1, ..Augmentation::default() },
+            ..Training::new(if quick { 30 } else { 40 }, 4, 128, 0.003)
         },
     }
 }
