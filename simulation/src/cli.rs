@@ -24,8 +24,8 @@ pub struct Cli {
 enum Command {
     /// The same on data folders that exist.
     ///
-    /// DIR holds one folder a site, each with slides/, masks/ and perhaps slides.csv. Slides without a split are divided
-    /// by the seed: at least two, or 30 %, are held out at each site.
+    /// DIR holds one folder a site, each with slides/, masks/ and perhaps slides.csv. Where a site's table names no split,
+    /// the seed holds out 30 % of its slides with masks, at least two; else slides without a split are its pool.
     Run {
         /// Folder with one data folder a site.
         #[arg(long, value_name = "DIR")]

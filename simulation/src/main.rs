@@ -14,8 +14,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 fn main() -> ExitCode {
-    let command = std::env::args()
-        .map(|a| quoted(&a))
+    let command = std::env::args_os()
+        .map(|a| quoted(&a.to_string_lossy()))
         .skip(1)
         .fold("consilium-simulate".to_owned(), |line, arg| line + " " + &arg);
     let cli = match Cli::try_parse() {

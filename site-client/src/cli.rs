@@ -222,7 +222,11 @@ fn train(plan: &Path, data: &Path, out: &Path, seed: Option<u64>) -> Result<(), 
     let bar = bar();
     let (members, steps) = (plan.members as u64, u64::from(plan.initial_training.iterations));
     bar.set_length(members * steps);
-    let done = offline::train(&plan, data, out, seed, &|_| bar.inc(1));
+    let step = |_| {
+        bar.inc(1);
+        true
+    };
+    let done = offline::train(&plan, data, out, seed, &step);
     bar.finish_and_clear();
     let report = done?;
     for (member, (first, last)) in report.losses.iter().enumerate() {

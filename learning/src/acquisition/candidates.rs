@@ -69,8 +69,11 @@ impl Strip {
         if pixels == 0.0 || tissue < settings.min_tissue {
             return None;
         }
-        // Differences of prefix sums can be off by a rounding below zero.
-        let mean = |sums: &StripSums| (sums.sum(x, side) / pixels).max(0.0);
+        // Differences of prefix sums can be off by a rounding below zero; what is no number stays none.
+        let mean = |sums: &StripSums| match sums.sum(x, side) / pixels {
+            rounded if rounded < 0.0 => 0.0,
+            mean => mean,
+        };
         let mean_uncertainty = mean(&self.uncertainty);
         let score = match settings.score {
             Score::Uga => uga::key_of(result, patch)? as f64,

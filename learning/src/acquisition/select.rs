@@ -4,19 +4,23 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use consilium_common::plan::{Acquisition, Score};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use super::{PatchBox, ScoredPatch};
 
 /// At most `settings.budget` patches from the candidates of all the site's slides, best first: each time the highest
-/// score that overlaps none taken before. Under the random rule the order is drawn from `seed` (ChaCha8 from the BLAKE3
-/// of the text) and does not depend on the order of `all`.
+/// score that overlaps none taken before. Under the random rule a box's place in the order is the BLAKE3 of `seed`, slide
+/// and corner: uniform, and the same whatever the other candidates are.
+///
+/// Overlaps are within a slide, so what is selected over all slides is, of each slide, a prefix of what is selected over
+/// that slide alone.
 pub fn select(mut all: Vec<ScoredPatch>, settings: &Acquisition, seed: &str) -> Vec<ScoredPatch> {
     match settings.score {
         Score::Random => {
-            all.sort_by(by_place);
-            shuffle(&mut all, seed);
+            let key = |p: &ScoredPatch| {
+                let place = format!("{seed}/{}/{}/{}", p.slide, p.patch.y, p.patch.x);
+                *blake3::hash(place.as_bytes()).as_bytes()
+            };
+            all.sort_by_cached_key(key);
         }
         Score::Uga | Score::MeanUncertainty | Score::MeanEntropy => {
             all.retain(|patch| patch.score.is_finite());
@@ -41,14 +45,4 @@ pub fn select(mut all: Vec<ScoredPatch>, settings: &Acquisition, seed: &str) -> 
 fn by_place(a: &ScoredPatch, b: &ScoredPatch) -> Ordering {
     let place = |patch: &ScoredPatch| (patch.patch.y, patch.patch.x, patch.patch.side);
     a.slide.cmp(&b.slide).then_with(|| place(a).cmp(&place(b)))
-}
-
-/// Fisher and Yates' shuffle, spelled out so that no library version can change a study's draw.
-fn shuffle(patches: &mut [ScoredPatch], seed: &str) {
-    let mut rng = ChaCha8Rng::from_seed(*blake3::hash(seed.as_bytes()).as_bytes());
-    for last in (1..patches.len()).rev() {
-        // The high half of a 64 x 64 bit product: uniform to within 2^-40 for any possible count.
-        let drawn = (u128::from(rng.next_u64()) * (last as u128 + 1)) >> 64;
-        patches.swap(last, drawn as usize);
-    }
 }

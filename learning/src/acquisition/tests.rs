@@ -126,7 +126,7 @@ fn the_random_rule_follows_its_seed_only() {
     assert_eq!(places, PINNED);
 }
 
-const PINNED: [(u32, u32); 4] = [(80, 144), (40, 120), (88, 72), (64, 64)];
+const PINNED: [(u32, u32); 4] = [(88, 112), (0, 88), (88, 96), (16, 104)];
 
 #[test]
 fn the_random_rule_is_uniform() {
@@ -143,9 +143,9 @@ fn the_random_rule_is_uniform() {
 #[test]
 fn a_score_that_is_no_number_is_never_chosen() {
     let rule = settings(Score::MeanUncertainty, 9, 16);
-    let scan = result(32, 16, |x, _| if x < 16 { f32::NAN } else { 1.0 });
+    let scan = result(32, 16, |x, _| if x < 16 { 1.0 } else { f32::NAN });
     let chosen = select(candidates(&scan, "s", &rule, &[]), &rule, "");
-    assert!(chosen.iter().all(|p| p.score.is_finite()));
+    assert_eq!(chosen.iter().map(|p| p.patch.x).collect::<Vec<_>>(), [0]);
 }
 
 proptest! {

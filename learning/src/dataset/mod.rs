@@ -5,7 +5,7 @@
 
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ const SLIDE_ENDINGS: [&str; 6] = ["tif", "tiff", "svs", "png", "jpg", "jpeg"];
 /// Endings of slides that are not read, so that their owner learns why they are missing.
 const OTHER_SLIDE_ENDINGS: [&str; 9] = ["ndpi", "mrxs", "scn", "bif", "czi", "vms", "vsi", "isyntax", "dcm"];
 /// Endings of masks, in the order in which they are looked for.
-const MASK_ENDINGS: [&str; 3] = ["png", "tif", "tiff"];
+const MASK_ENDINGS: [&str; 6] = ["png", "tif", "tiff", "PNG", "TIF", "TIFF"];
 
 /// What a slide is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,12 +108,15 @@ impl DataFolder {
     pub fn open(root: &Path) -> Result<Self, DatasetError> {
         let table = Table::of(root)?;
         let mut problems = table.problems;
+        let unreadable_rows: BTreeSet<String> = problems.iter().map(|p| p.slide.clone()).collect();
         let mut rows = table.rows;
         let mut slides = Vec::new();
-        for (name, files) in found(root, &mut problems)? {
+        let Found { files, others } = found(root)?;
+        // A vendor file that was converted lies beside its copy and is no problem.
+        problems.extend(others.into_iter().filter(|other| !files.contains_key(&other.slide)));
+        for (name, files) in files {
             let row = rows.remove(&name);
-            // A row that could not be read is a problem already.
-            if problems.iter().any(|p| p.slide == name) {
+            if unreadable_rows.contains(&name) {
                 continue;
             }
             match entry(root, &name, &files, row.unwrap_or_default()) {
@@ -140,21 +143,30 @@ impl DataFolder {
     }
 }
 
-/// Slide files by name. Hidden files and files of other kinds are none of our business.
-fn found(root: &Path, problems: &mut Vec<Problem>) -> Result<BTreeMap<String, Vec<PathBuf>>, DatasetError> {
+/// What `slides/` holds.
+struct Found {
+    /// Slide files by name.
+    files: BTreeMap<String, Vec<PathBuf>>,
+    /// Files that are slides but not read here.
+    others: Vec<Problem>,
+}
+
+/// Looks into `slides/`. Hidden files and files of other kinds are none of our business.
+fn found(root: &Path) -> Result<Found, DatasetError> {
     let folder = root.join("slides");
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => DatasetError::NoSlidesFolder { path: folder.clone() },
         _ => DatasetError::Unreadable { path: folder.clone(), source },
     };
     let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let mut others = Vec::new();
     for item in fs::read_dir(&folder).map_err(unreadable)? {
         let path = item.map_err(unreadable)?.path();
         let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let Some(name) = path.file_stem().and_then(|s| s.to_str()).map(str::to_owned) else {
             let slide = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let why = "its file name is not Unicode; rename the file".to_owned();
-            problems.push(Problem { slide, why });
+            others.push(Problem { slide, why });
             continue;
         };
         if name.starts_with('.') {
@@ -164,11 +176,11 @@ fn found(root: &Path, problems: &mut Vec<Problem>) -> Result<BTreeMap<String, Ve
             files.entry(name).or_default().push(path);
         } else if OTHER_SLIDE_ENDINGS.contains(&ending.as_str()) {
             let why = SlideError::UnknownFormat { path }.to_string();
-            problems.push(Problem { slide: name, why });
+            others.push(Problem { slide: name, why });
         }
     }
     files.values_mut().for_each(|paths| paths.sort());
-    Ok(files)
+    Ok(Found { files, others })
 }
 
 /// Checks one slide and its mask.

@@ -74,6 +74,7 @@ fn what_is_broken_is_named_and_the_others_go_on() {
     fs::write(root.join("slides/broken.svs"), b"not a slide").unwrap();
     fs::write(root.join("slides/vendor.ndpi"), b"II*\0").unwrap();
     fs::write(root.join("slides/twice.svs"), b"x").unwrap();
+    fs::write(root.join("slides/good.ndpi"), b"II*\0").unwrap();
     RgbImage::new(9, 9).save(root.join("slides/flat.png")).unwrap();
     let table = "slide,mpp,split\nno-mask,,train\nnumber,fine,\nsplit,,later\ntwo-lines,,\ntwo-lines,,\nflat,,\n";
     fs::write(root.join("slides.csv"), table).unwrap();

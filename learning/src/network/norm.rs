@@ -44,7 +44,7 @@ pub(crate) struct NormParameters<'a> {
 pub(crate) struct Statistics {
     mean: Vec<f64>,
     inverse: Vec<f64>,
-    /// Variance of every plane, biased; 0 where frozen.
+    /// Variance of every plane, biased; the running one where frozen.
     variance: Vec<f64>,
     mode: Mode,
 }

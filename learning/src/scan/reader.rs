@@ -4,7 +4,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use consilium_common::Mpp;
-use image::{RgbImage, imageops};
+use image::{Rgb, RgbImage, imageops};
 
 use super::colour::colour_class;
 use super::error::ScanError;
@@ -14,7 +14,7 @@ use crate::slides::{SlideReader, read_at};
 /// One batch as it comes from the slide.
 #[derive(Debug)]
 pub(super) struct Decoded {
-    /// The tiles, padded to full size with black where the slide is smaller.
+    /// The tiles, padded to full size with white, as in training, where the slide is smaller.
     pub(super) tiles: Vec<RgbImage>,
     /// The box that was read, and the colour class of each of its pixels.
     pub(super) x: u32,
@@ -67,7 +67,7 @@ fn cut_tile(strip: &RgbImage, x: u32, frame: &Frame) -> RgbImage {
     if cut.dimensions() == (frame.tile, frame.tile) {
         return cut;
     }
-    let mut tile = RgbImage::new(frame.tile, frame.tile);
+    let mut tile = RgbImage::from_pixel(frame.tile, frame.tile, Rgb([255; 3]));
     imageops::replace(&mut tile, &cut, i64::from(frame.pad_x), i64::from(frame.pad_y));
     tile
 }

@@ -60,7 +60,7 @@ fn too_little_tissue_in_a_tile_is_left_out_of_the_result() {
 }
 
 #[test]
-fn a_slide_smaller_than_the_tile_is_padded_with_black_on_both_sides() {
+fn a_slide_smaller_than_the_tile_is_padded_with_white_on_both_sides() {
     let fake = Fake::new(1, 2);
     scan_within(&slide(5, 9), everywhere(5, 9), &fake, &task(2), &settings(16), &|_, _| ()).unwrap();
     let tiles = fake.tiles();
@@ -69,7 +69,7 @@ fn a_slide_smaller_than_the_tile_is_padded_with_black_on_both_sides() {
     for (x, y, pixel) in tiles[0].enumerate_pixels() {
         // 11 missing columns: 5 before, 6 after; 7 missing rows: 3 before, 4 after.
         let inside = (5..10).contains(&x) && (3..12).contains(&y);
-        let expected = if inside { *source.get_pixel(x - 5, y - 3) } else { image::Rgb([0, 0, 0]) };
+        let expected = if inside { *source.get_pixel(x - 5, y - 3) } else { image::Rgb([255; 3]) };
         assert_eq!(*pixel, expected, "at {x}, {y}");
     }
 }

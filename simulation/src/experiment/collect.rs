@@ -6,14 +6,14 @@ use std::path::Path;
 
 use consilium_common::plan::Plan;
 use consilium_common::{RoundNumber, SiteId, StudyId};
-use consilium_coordinator::view::StudyView;
+use consilium_coordinator::view::{GenerationView, SiteEvaluation, StudyView};
 use consilium_site_client::PatchReport;
 use consilium_site_client::layout::Layout;
 use image::DynamicImage;
 use serde::de::DeserializeOwned;
 
 use super::ExperimentError;
-use super::metrics::{Generation, Metrics, Patch, Rejected, SCHEMA, mean_without};
+use super::metrics::{Generation, Metrics, Patch, Rejected, SCHEMA, mean_of, steady};
 use super::timing::Timing;
 use super::workspace::Workspace;
 use crate::report::PatchPicture;
@@ -58,6 +58,9 @@ pub(crate) fn collect(
             }
         }
     }
+    let mut generations: Vec<Generation> = view.generations.iter().map(generation).collect();
+    let mean_over = steady(sites, central, generations.iter().map(|g| &g.sites));
+    generations.iter_mut().for_each(|g| g.mean_dice = mean_of(&g.sites, &mean_over));
     let metrics = Metrics {
         schema: SCHEMA,
         study: study.clone(),
@@ -65,28 +68,26 @@ pub(crate) fn collect(
         plan: view.plan,
         central: central.clone(),
         sites: sites.to_vec(),
-        generations: generations(view, central),
+        mean_over,
+        generations,
         rejected: rejected(view),
         patches,
     };
     Ok(Collected { metrics, pictures })
 }
 
-fn generations(view: &StudyView, central: &SiteId) -> Vec<Generation> {
-    let one = |g: &consilium_coordinator::view::GenerationView| {
-        let figures = |f: fn(&consilium_coordinator::view::SiteEvaluation) -> Option<f64>| {
-            g.evaluations.iter().filter_map(|e| Some((e.site.clone(), f(e)?))).collect::<BTreeMap<SiteId, f64>>()
-        };
-        let sites = figures(|e| e.mean_dice);
-        Generation {
-            generation: g.generation.0,
-            manifest: g.manifest,
-            mean_dice: mean_without(&sites, central),
-            sites,
-            ece: figures(|e| e.ece),
-        }
+/// One generation's figures; the mean comes when all are known.
+fn generation(g: &GenerationView) -> Generation {
+    let figures = |f: fn(&SiteEvaluation) -> Option<f64>| {
+        g.evaluations.iter().filter_map(|e| Some((e.site.clone(), f(e)?))).collect::<BTreeMap<SiteId, f64>>()
     };
-    view.generations.iter().map(one).collect()
+    Generation {
+        generation: g.generation.0,
+        manifest: g.manifest,
+        mean_dice: None,
+        sites: figures(|e| e.mean_dice),
+        ece: figures(|e| e.ece),
+    }
 }
 
 fn rejected(view: &StudyView) -> Vec<Rejected> {

@@ -47,6 +47,14 @@ impl Console {
         }
     }
 
+    /// Something that a person should know; the run goes on.
+    pub(crate) fn warn(&self, what: &str) {
+        match &self.bars {
+            Some(bars) => drop(bars.println(format!("! {what}"))),
+            None => eprintln!("! {what}"),
+        }
+    }
+
     /// Begins a stage.
     pub(crate) fn stage(&self, name: &str, total: u64) -> StageBar {
         let plain = self.bars.is_none();
@@ -145,7 +153,7 @@ pub fn dice_table(metrics: &Metrics) -> String {
     for site in metrics.sites.iter().filter(|s| **s != metrics.central) {
         row(site.as_str(), of(site));
     }
-    row(&format!("mean of {}", metrics.sites.len() - 1), metrics.generations.iter().map(|g| g.mean_dice).collect());
+    row(&format!("mean of {}", metrics.mean_over.len()), metrics.generations.iter().map(|g| g.mean_dice).collect());
     row(&format!("{} (central)", metrics.central), of(&metrics.central));
     text
 }

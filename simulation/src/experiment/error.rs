@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use consilium_common::{Invalid, SiteId};
 use consilium_coordinator::CoordinatorError;
 use consilium_learning::dataset::DatasetError;
-use consilium_learning::network::WeightsError;
 use consilium_learning::slides::SlideError;
-use consilium_learning::training::TrainingError;
 use consilium_site_client::SiteError;
 
 use crate::draw::DrawError;
@@ -58,10 +56,7 @@ pub enum ExperimentError {
     Slide(#[from] SlideError),
     /// The first ensemble could not be trained.
     #[error("training the first ensemble: {0}")]
-    Training(#[from] TrainingError),
-    /// The first ensemble could not be written.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
+    FirstEnsemble(SiteError),
     /// The coordinator failed.
     #[error("coordinator: {0}")]
     Coordinator(#[from] CoordinatorError),
@@ -103,7 +98,7 @@ impl ExperimentError {
         match self {
             Self::Usage(_) | Self::Invalid(_) | Self::Data(_) | Self::Slide(_) | Self::File { .. } => 64,
             Self::Coordinator(error) => error.code().exit_code(),
-            Self::Site { source, .. } => source.exit_code(),
+            Self::Site { source, .. } | Self::FirstEnsemble(source) => source.exit_code(),
             Self::Stopped => 130,
             _ => 70,
         }

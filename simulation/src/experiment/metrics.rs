@@ -28,6 +28,8 @@ pub struct Metrics {
     pub central: SiteId,
     /// All sites, sorted.
     pub sites: Vec<SiteId>,
+    /// The sites that the mean is over: those but the central one that have a figure for every generation.
+    pub mean_over: Vec<SiteId>,
     /// One entry a generation, the first being the centrally trained ensemble.
     pub generations: Vec<Generation>,
     /// Rounds whose candidate was refused, with the reason.
@@ -44,7 +46,7 @@ pub struct Generation {
     pub generation: u32,
     /// The digest of its `ensemble.json`.
     pub manifest: Digest,
-    /// Mean over the sites without the central one; absent where none has a figure.
+    /// Mean over `mean_over`; absent where that is nobody.
     pub mean_dice: Option<f64>,
     /// Dice by site: mean over its held-out slides of the mean foreground Dice.
     pub sites: BTreeMap<SiteId, f64>,
@@ -125,10 +127,20 @@ impl Metrics {
     }
 }
 
-/// Mean of the sites' Dice without the central one.
-pub(crate) fn mean_without(sites: &BTreeMap<SiteId, f64>, central: &SiteId) -> Option<f64> {
-    let others: Vec<f64> = sites.iter().filter(|(name, _)| *name != central).map(|(_, dice)| *dice).collect();
-    (!others.is_empty()).then(|| others.iter().sum::<f64>() / others.len() as f64)
+/// The sites but the central one that have a figure in every generation: a mean over sites that come and go would tell
+/// who has a figure, not who got better.
+pub(crate) fn steady<'a>(
+    sites: &[SiteId],
+    central: &SiteId,
+    generations: impl Iterator<Item = &'a BTreeMap<SiteId, f64>> + Clone,
+) -> Vec<SiteId> {
+    let everywhere = |site: &&SiteId| generations.clone().all(|figures| figures.contains_key(*site));
+    sites.iter().filter(|site| *site != central).filter(everywhere).cloned().collect()
+}
+
+/// Mean Dice of some sites, all of which have a figure.
+pub(crate) fn mean_of(figures: &BTreeMap<SiteId, f64>, over: &[SiteId]) -> Option<f64> {
+    (!over.is_empty()).then(|| over.iter().filter_map(|site| figures.get(site)).sum::<f64>() / over.len() as f64)
 }
 
 #[cfg(test)]
@@ -138,9 +150,13 @@ mod tests {
     #[test]
     fn the_central_site_does_not_count_in_the_mean() {
         let site = |name: &str| name.parse::<SiteId>().unwrap();
-        let sites = BTreeMap::from([(site("a"), 0.2), (site("b"), 0.4), (site("home"), 1.0)]);
-        assert!((mean_without(&sites, &site("home")).unwrap() - 0.3).abs() < 1e-12);
-        assert_eq!(mean_without(&BTreeMap::from([(site("home"), 1.0)]), &site("home")), None);
+        let first = BTreeMap::from([(site("a"), 0.2), (site("b"), 0.4), (site("c"), 0.0), (site("home"), 1.0)]);
+        let second = BTreeMap::from([(site("a"), 0.3), (site("b"), 0.5), (site("home"), 1.0)]);
+        let all = [site("a"), site("b"), site("c"), site("home")];
+        let over = steady(&all, &site("home"), [&first, &second].into_iter());
+        assert_eq!(over, [site("a"), site("b")], "c has no figure in the second generation");
+        assert!((mean_of(&first, &over).unwrap() - 0.3).abs() < 1e-12);
+        assert_eq!(mean_of(&first, &[]), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use consilium_common::SiteId;
+use consilium_common::plan::UNLABELLED;
 use consilium_learning::dataset::{DataFolder, SlideEntry, Split};
 use consilium_learning::slides::{open_slide, thumbnail};
 use image::RgbImage;
@@ -37,7 +38,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, ExperimentError> {
     match &options.source {
         Source::Drawn => draw(options, workspace, console, stop),
-        Source::Folders { data, central } => link(options, data, central, workspace),
+        Source::Folders { data, central } => link(options, data, central, workspace, console),
     }
 }
 
@@ -79,7 +80,13 @@ fn words(number: usize) -> String {
     number.checked_sub(2).and_then(|i| WORDS.get(i)).map_or(number.to_string(), |w| (*w).to_owned())
 }
 
-fn link(options: &Options, data: &Path, central: &str, workspace: &Workspace) -> Result<Prepared, ExperimentError> {
+fn link(
+    options: &Options,
+    data: &Path,
+    central: &str,
+    workspace: &Workspace,
+    console: &Console,
+) -> Result<Prepared, ExperimentError> {
     let mut names: Vec<SiteId> = Vec::new();
     for entry in fs::read_dir(data).map_err(ExperimentError::file(data))? {
         let path = entry.map_err(ExperimentError::file(data))?.path();
@@ -107,6 +114,9 @@ fn link(options: &Options, data: &Path, central: &str, workspace: &Workspace) ->
     let (mut classes, mut finest) = (1u8, f64::MAX);
     for site in &names {
         let folder = DataFolder::open(&data.join(site.as_str()))?;
+        for problem in &folder.problems {
+            console.warn(&format!("{site}: {} is left out: {}", problem.slide, problem.why));
+        }
         let facts = overlay(&folder, site, *site == central, options.seed, &workspace.data(site.as_str()))?;
         classes = classes.max(facts.highest_label);
         finest = finest.min(facts.finest_mpp);
@@ -215,7 +225,13 @@ fn highest_label(mask: &Path) -> Result<u8, ExperimentError> {
         return Ok(1);
     }
     let labels = image::open(mask).map_err(|e| unreadable(e.to_string()))?.to_luma8();
-    Ok(labels.as_raw().iter().copied().filter(|v| *v != consilium_common::plan::UNLABELLED).max().unwrap_or(0))
+    let highest = labels.as_raw().iter().copied().filter(|v| *v != UNLABELLED).max().unwrap_or(0);
+    if highest == 0 && labels.as_raw().contains(&UNLABELLED) {
+        return Err(unreadable(
+            "it holds 255, which means not labelled, and no class; save the foreground as 1".into(),
+        ));
+    }
+    Ok(highest)
 }
 
 /// A site's slides by use and a picture of the first one, for the report.
@@ -254,6 +270,16 @@ mod tests {
         assert!((0..20).any(|seed| of(seed) != of(3)));
         assert_eq!(of(3).iter().filter(|s| **s == Split::Test).count(), 2);
         assert_eq!(splits(&slides, &site, true, 3).iter().filter(|s| s.1 == Split::Train).count(), 5);
+    }
+
+    #[test]
+    fn a_mask_of_0_and_255_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.png");
+        image::GrayImage::from_fn(4, 4, |x, _| image::Luma([if x < 2 { 255 } else { 0 }])).save(&path).unwrap();
+        assert!(highest_label(&path).unwrap_err().to_string().contains("save the foreground as 1"));
+        image::GrayImage::from_fn(4, 4, |x, _| image::Luma([[255, 0, 2, 1][x as usize]])).save(&path).unwrap();
+        assert_eq!(highest_label(&path).unwrap(), 2);
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn lines(metrics: &Metrics) -> Vec<Line> {
         series += usize::from(!central);
     }
     let points = metrics.generations.iter().filter_map(|g| Some((f64::from(g.generation), g.mean_dice?)));
-    let name = format!("mean of {}", metrics.sites.len() - 1);
+    let name = format!("mean of {}", metrics.mean_over.len());
     out.push(Line { name, points: points.collect(), ink: Ink::Text, shape: 0, mean: true, central: false });
     out.retain(|line| !line.points.is_empty());
     out

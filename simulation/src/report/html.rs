@@ -138,8 +138,12 @@ fn outcome(metrics: &Metrics) -> String {
     } else {
         format!("stayed at {last:.2}")
     };
-    let others = count(metrics.sites.len().saturating_sub(1));
-    format!("On slides that nobody learned from, mean Dice over the {others} other hospitals {change}.")
+    let others = count(metrics.mean_over.len());
+    let home = metrics.generations.iter().filter_map(|g| g.sites.get(&metrics.central));
+    let home = home.clone().next().zip(home.last()).map_or(String::new(), |(first, last)| {
+        format!(" At the central one, {}, it went from {first:.2} to {last:.2}.", metrics.central)
+    });
+    format!("On slides that nobody learned from, mean Dice over the {others} other hospitals {change}.{home}")
 }
 
 fn tiles(body: &mut String, story: &Story) {
@@ -193,7 +197,7 @@ fn table(body: &mut String, story: &Story) {
     for site in metrics.sites.iter().filter(|s| **s != metrics.central) {
         row("", site.as_str(), metrics.generations.iter().map(|g| g.sites.get(site).copied()).collect());
     }
-    let others = format!("mean of {}", metrics.sites.len().saturating_sub(1));
+    let others = format!("mean of {}", metrics.mean_over.len());
     row("mean", &others, metrics.generations.iter().map(|g| g.mean_dice).collect());
     let home = format!("{} (central)", metrics.central);
     row("central", &home, metrics.generations.iter().map(|g| g.sites.get(&metrics.central).copied()).collect());

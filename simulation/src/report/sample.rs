@@ -75,6 +75,7 @@ pub(crate) fn metrics() -> Metrics {
         seed: 7,
         plan: plan().digest().unwrap(),
         central: sites[0].clone(),
+        mean_over: sites[1..].to_vec(),
         generations: generations.collect(),
         rejected: Vec::new(),
         patches: patches.collect(),

@@ -114,7 +114,8 @@ fn scan_one(
     })
 }
 
-/// Evaluates a bundle on the test slides that have masks; where none is marked `test`, on all that have masks.
+/// Evaluates a bundle on the test slides that have masks; where none is marked `test`, on all that have masks and are not
+/// marked `train`.
 pub fn evaluate(
     bundle: &Path,
     settings: &ScanSettings,
@@ -122,7 +123,7 @@ pub fn evaluate(
     seen: Progress<'_>,
 ) -> Result<(EvaluationReport, Vec<LeftOut>), SiteError> {
     let (ensemble, folder) = (load(bundle, settings)?, open(data)?);
-    let slides = with_masks(&folder, Split::Test)?;
+    let slides = with_masks(&folder, Split::Test, Split::Train)?;
     let task = &ensemble.manifest.task;
     let predictor = Predictor::new(&ensemble);
     let mut pooled = Pooled::new(task.classes.len());
@@ -169,16 +170,41 @@ fn left_out(folder: &DataFolder) -> Vec<LeftOut> {
     folder.problems.iter().map(|p| LeftOut { slide: p.slide.clone(), why: p.why.clone() }).collect()
 }
 
-/// The slides of a split that have masks; where the split is empty, all that have masks.
-fn with_masks(folder: &DataFolder, split: Split) -> Result<Vec<SlideEntry>, SiteError> {
+/// The slides of a split that have masks; where the split is empty, all that have masks but those of `never`: what is
+/// evaluated on is not trained on.
+fn with_masks(folder: &DataFolder, split: Split, never: Split) -> Result<Vec<SlideEntry>, SiteError> {
     let masked = |slide: &&SlideEntry| slide.mask.is_some();
     let mut slides: Vec<SlideEntry> = folder.of(split).filter(masked).cloned().collect();
     if slides.is_empty() {
-        slides = folder.slides.iter().filter(masked).cloned().collect();
+        slides = folder.slides.iter().filter(masked).filter(|slide| slide.split != never).cloned().collect();
     }
     if slides.is_empty() {
-        let why = format!("{} has no usable slide with a reference mask; add masks/NAME.png", folder.root.display());
+        let why = format!(
+            "{} has no usable slide with a reference mask for this; add masks/NAME.png or change the splits in slides.csv",
+            folder.root.display()
+        );
         return Err(SiteError::Usage(why));
     }
     Ok(slides)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, split: Split) -> SlideEntry {
+        SlideEntry { name: name.into(), path: name.into(), mask: Some("m".into()), split, mpp: None }
+    }
+
+    #[test]
+    fn what_is_held_out_is_never_trained_on() {
+        let slides = vec![entry("a", Split::Pool), entry("b", Split::Test)];
+        let folder = DataFolder { root: "data".into(), slides, problems: vec![] };
+        let names =
+            |split, never| with_masks(&folder, split, never).map(|s| s.into_iter().map(|s| s.name).collect::<Vec<_>>());
+        assert_eq!(names(Split::Train, Split::Test).unwrap(), ["a"]);
+        assert_eq!(names(Split::Test, Split::Train).unwrap(), ["b"]);
+        let only = DataFolder { slides: vec![entry("b", Split::Test)], ..folder.clone() };
+        assert!(with_masks(&only, Split::Train, Split::Test).unwrap_err().to_string().contains("change the splits"));
+    }
 }

@@ -8,7 +8,7 @@ use consilium_learning::dataset::Split;
 use consilium_learning::network::{Ensemble, MemberWeights};
 use consilium_learning::training::{TrainingImage, member_seed, train_members};
 
-use super::{LeftOut, Progress, Tick, left_out, open, with_masks};
+use super::{LeftOut, Tick, left_out, open, with_masks};
 use crate::error::SiteError;
 use crate::work::fine_tune::train_image;
 
@@ -25,20 +25,21 @@ pub struct TrainReport {
     pub left_out: Vec<LeftOut>,
 }
 
-/// Trains `plan.members` members on the train slides that have masks (all that have masks, where none is marked `train`)
-/// and writes a bundle. `seed` takes the place of the plan's. The same input gives the same bytes.
+/// Trains `plan.members` members on the train slides that have masks (where none is marked `train`, on all that have
+/// masks and are not held out) and writes a bundle. `seed` takes the place of the plan's; `go_on` hears of every step and
+/// stops the training by answering false. The same input gives the same bytes.
 pub fn train(
     plan: &Plan,
     data: &Path,
     out: &Path,
     seed: Option<u64>,
-    seen: Progress<'_>,
+    go_on: &(dyn Fn(Tick) -> bool + Sync),
 ) -> Result<TrainReport, SiteError> {
     let folder = open(data)?;
     let mut left_out = left_out(&folder);
     let mut slides = Vec::new();
     let mut images: Vec<TrainingImage> = Vec::new();
-    for slide in with_masks(&folder, Split::Train)? {
+    for slide in with_masks(&folder, Split::Train, Split::Test)? {
         match train_image(&slide, &plan.task) {
             Ok(image) => {
                 slides.push(slide.name);
@@ -52,15 +53,12 @@ pub fn train(
             "none of the slides can be trained on; `doctor` says what is wrong with each".into(),
         ));
     }
-    let seed = format!("{}/initial", seed.unwrap_or(plan.seed));
-    let start = format!("{seed}/start");
+    let seed = seed.unwrap_or(plan.seed);
+    let (start, seed) = (format!("{seed}/start"), format!("{seed}/initial-training"));
     let starts: Vec<MemberWeights> =
         (0..plan.members).map(|m| MemberWeights::initialise(&plan.architecture, member_seed(&start, m))).collect();
     let (items, total) = (plan.members, u64::from(plan.initial_training.iterations));
-    let ticks = |member: usize, step: u32, _: f32| {
-        seen(Tick { item: member, items, done: step.into(), total });
-        true
-    };
+    let ticks = |member: usize, step: u32, _: f32| go_on(Tick { item: member, items, done: step.into(), total });
     let trained = train_members(&plan.architecture, &starts, &images, &plan.initial_training, &seed, &ticks)
         .map_err(SiteError::learning("training the ensemble"))?;
     let provenance = Provenance { study: None, plan: plan.digest()?, round: None, parent: None, contributions: vec![] };

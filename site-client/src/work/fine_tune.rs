@@ -2,7 +2,7 @@
 //! from is fixed in the journal before it begins; each finished member's delta is durable at once; an unfinished member
 //! begins again from its seed and ends with the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use super::correct::label_digest;
 use super::{Job, Loaded, blocking, computing};
 use crate::corrector::{Outcome, picture};
 use crate::error::SiteError;
-use crate::records::{CorrectionRecord, MemberRecord, TrainingSet};
+use crate::records::{CorrectionRecord, MemberRecord, Selected, TrainingSet};
 
 /// Fixes the training set, then fine-tunes the members that are not finished. Answers the set; an empty one is a pass.
 pub(crate) async fn members(job: &Job<'_>, ensemble: &Loaded) -> Result<TrainingSet, SiteError> {
@@ -52,6 +52,7 @@ async fn training_set(job: &Job<'_>) -> Result<TrainingSet, SiteError> {
         .map(|(key, _)| key)
         .collect();
     let folder = job.data().await?;
+    let corrections = without_held_out(corrections, &work.journal.selections(&order.study).await?, &folder);
     let (task, side) = (job.plan.task.clone(), f64::from(job.plan.acquisition.patch_px));
     let measured = blocking("measuring the train slides", move |_| Ok(measure(&folder, &task, side))).await?;
     let mut set =
@@ -70,6 +71,19 @@ async fn training_set(job: &Job<'_>) -> Result<TrainingSet, SiteError> {
     }
     work.journal.put_training_set(order, &set).await?;
     Ok(set)
+}
+
+/// Corrections but those of slides that were marked `test` after they had been asked about: what is evaluated on is not
+/// trained on.
+fn without_held_out(
+    mut corrections: Vec<(u32, u32)>,
+    selections: &BTreeMap<u32, Vec<Selected>>,
+    folder: &DataFolder,
+) -> Vec<(u32, u32)> {
+    let held_out: BTreeSet<&str> = folder.of(Split::Test).map(|slide| slide.name.as_str()).collect();
+    let of = |&(round, index): &(u32, u32)| selections.get(&round)?.get(index as usize);
+    corrections.retain(|key| of(key).is_none_or(|patch| !held_out.contains(patch.scored.slide.as_str())));
+    corrections
 }
 
 /// Each train slide with a mask, and how many patches it amounts to.

@@ -53,6 +53,11 @@ impl Job<'_> {
         seed_text(&self.plan, &self.work.config.site, self.order)
     }
 
+    /// The text from which the choice of patches derives.
+    pub(crate) fn selection_seed(&self) -> String {
+        format!("{}/select", self.seed())
+    }
+
     /// A reporter of how far a stage is.
     pub(crate) fn reporter(&self, stage: Stage) -> Reporter {
         let (study, round) = (self.order.study.clone(), self.order.round);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use consilium_common::Digest;
 use consilium_common::messages::Stage;
-use consilium_common::plan::{Plan, ScanSettings, Score, Task};
+use consilium_common::plan::{Plan, ScanSettings, Task};
 use consilium_learning::acquisition::{self, PatchBox, ScoredPatch};
 use consilium_learning::dataset::{SlideEntry, Split};
 use consilium_learning::network::Predictor;
@@ -53,6 +53,7 @@ pub(crate) async fn pool(job: &Job<'_>, ensemble: &Loaded) -> Result<(), SiteErr
             slide: slide.clone(),
             plan: job.plan.clone(),
             exclude,
+            seed: job.selection_seed(),
             dir: crops_dir(&work.layout.scans(&order.study, order.round), &slide.name),
             predictor: Arc::clone(predictor),
             reporter: reporter.clone(),
@@ -89,6 +90,7 @@ struct OneScan {
     slide: SlideEntry,
     plan: Plan,
     exclude: Vec<PatchBox>,
+    seed: String,
     dir: PathBuf,
     predictor: Arc<Predictor>,
     reporter: Reporter,
@@ -108,12 +110,8 @@ impl OneScan {
         };
         let settings = &self.plan.acquisition;
         let all = acquisition::candidates(&result, &self.slide.name, settings, &self.exclude);
-        // Selecting over all slides takes of each slide a prefix of what selecting over that slide alone takes, for
-        // overlaps are within a slide. A random draw depends on all candidates, so all are kept.
-        let kept = match settings.score {
-            Score::Random => all,
-            _ => acquisition::select(all, settings, ""),
-        };
+        // What will be selected over all slides is, of each slide, a prefix of this.
+        let kept = acquisition::select(all, settings, &self.seed);
         files::create_dir(&self.dir)?;
         for patch in &kept {
             write_crops(&self.dir, &result, patch.patch)?;

@@ -26,7 +26,7 @@ pub(crate) async fn patches(job: &Job<'_>) -> Result<Vec<Selected>, SiteError> {
     job.reporter(Stage::Select);
     let scans = work.journal.scans(&order.study, order.round).await?;
     let all: Vec<ScoredPatch> = scans.into_values().flat_map(|scan| scan.candidates).collect();
-    let chosen = acquisition::select(all, &job.plan.acquisition, &format!("{}/select", job.seed()));
+    let chosen = acquisition::select(all, &job.plan.acquisition, &job.selection_seed());
     let folder = job.data().await?;
     let dir = work.layout.round(&order.study, order.round);
     let scans_dir = work.layout.scans(&order.study, order.round);
