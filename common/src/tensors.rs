@@ -59,7 +59,7 @@ pub fn parse_header(header: &[u8], file_len: u64, expected: &[TensorShape]) -> R
             return Err(fail(format!("{} is {has}, the architecture has F32 {:?}", want.name, want.shape)));
         }
         let (begin, end) = entry.data_offsets;
-        if end.checked_sub(begin) != Some(4 * want.elements() as u64) {
+        if end > file_len || end.checked_sub(begin) != Some(4 * want.elements() as u64) {
             return Err(fail(format!("{} has offsets that do not fit its shape", want.name)));
         }
         ranges.push((begin, end));

@@ -36,7 +36,7 @@ pub async fn run_with(
     let span = info_span!("site", id = %config.site);
     let started = async {
         let layout = Layout::new(&config.state_dir);
-        files::create_dir(layout.root())?;
+        files::create_private_dir(layout.root())?;
         let lock = lock(&layout)?;
         let ledger = Arc::new(Ledger::open(&layout.ledger())?);
         let (identity, ca_pem) = IdentityFiles::in_dir(&layout.identity()).load()?;

@@ -26,7 +26,7 @@ pub async fn enrol(config: &SiteConfig, token: &str, ca_fingerprint: &str) -> Re
     if files.exists() {
         return Err(SiteError::AlreadyEnrolled(layout.identity()));
     }
-    files::create_dir(layout.root())?;
+    files::create_private_dir(layout.root())?;
     let ledger = Ledger::open(&layout.ledger())?;
     let pair = files.key_pair()?;
     let csr = identity::request_pem(&pair, &config.site)?;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use serde::Serialize;
@@ -16,6 +16,11 @@ pub(crate) const SECRET: u32 = 0o600;
 
 pub(crate) fn create_dir(path: &Path) -> Result<(), SiteError> {
     fs::create_dir_all(path).map_err(SiteError::io("create", path))
+}
+
+/// Creates a folder that only its owner may enter: a site's state holds patches of slides.
+pub(crate) fn create_private_dir(path: &Path) -> Result<(), SiteError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(SiteError::io("create", path))
 }
 
 /// Writes the whole file or nothing.
@@ -67,6 +72,15 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), SiteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_private_folder_is_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        create_private_dir(&path).unwrap();
+        create_private_dir(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
 
     #[test]
     fn a_secret_is_for_its_owner_only() {

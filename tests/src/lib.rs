@@ -166,6 +166,14 @@ impl Coordinator {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// What each site has handed in for the present phase, as `study status --json` tells it.
+    pub fn answers(&self, study: &str) -> Vec<(String, String)> {
+        let status = self.operator(&["study", "status", study, "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let text = |site: &serde_json::Value, key: &str| site[key].as_str().unwrap().to_owned();
+        status["sites"].as_array().unwrap().iter().map(|site| (text(site, "site"), text(site, "answered"))).collect()
+    }
+
     /// Waits until the study is finished.
     pub fn wait_finished(&self, study: &str) {
         wait_until("the study to finish", || {

@@ -42,18 +42,19 @@ fn hold_study(root: &Path, data: &Path, plan: &Path, bundle: &Path, disturb: boo
 
     let mut daemons: Vec<Daemon> = vec![sites[0].start()];
     if disturb {
-        // Everybody evaluates generation 0 first; the other two only do that, and are then held back.
-        for site in &sites[1..] {
-            let daemon = site.start();
-            wait_until("the evaluation of generation 0", || {
-                site.state().join("studies/trial/round-0/evaluation.json").exists()
-            });
-            daemons.push(daemon);
-        }
+        // Everybody evaluates generation 0; then the other two are held back, so that round 1 stays open.
+        let others: Vec<Daemon> = sites[1..].iter().map(Site::start).collect();
+        wait_until("round 1", || coordinator.status("trial").contains("updates of round 1"));
+        others.into_iter().for_each(Daemon::kill);
         kill_while_fine_tuning(&sites[0], &mut daemons);
-        wait_until("a first update", || coordinator.status("trial").contains("update"));
+        let accepted = |coordinator: &Coordinator| {
+            coordinator.answers("trial").iter().any(|(site, what)| site == SITES[0] && what == "update")
+        };
+        wait_until("the first update to be accepted", || accepted(&coordinator));
         coordinator.kill();
         coordinator.serve();
+        assert!(accepted(&coordinator), "an update that was accepted outlives the coordinator's process");
+        daemons.extend(sites[1..].iter().map(Site::start));
     } else {
         daemons.extend(sites[1..].iter().map(Site::start));
     }

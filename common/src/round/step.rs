@@ -28,7 +28,9 @@ pub fn step(plan: &Plan, study: &Study, event: Event, now: Timestamp) -> Stepped
         Event::Submitted(site, update) => submitted(plan, &mut next, site, update)?,
         Event::Evaluated(site, report) => evaluated(plan, &mut next, site, report, &mut effects)?,
         Event::Aggregated(round, manifest) => aggregated(&mut next, round, manifest, now),
-        Event::AggregationFailed(round, reason) => aggregation_failed(&mut next, round, &reason, now),
+        Event::AggregationFailed(round, reason) => {
+            aggregation_failed(plan, &mut next, round, &reason, now, &mut effects)
+        }
         Event::Removed(site) => removed(&mut next, &site),
         Event::Tick => Verdict::Repeated,
         Event::Abort(reason) => abort(&mut next, &reason, now)?,
@@ -136,12 +138,24 @@ fn aggregated(study: &mut Study, done: RoundNumber, manifest: Digest, now: Times
     Verdict::Accepted
 }
 
-fn aggregation_failed(study: &mut Study, failed: RoundNumber, reason: &str, now: Timestamp) -> Verdict {
-    if !matches!(&study.phase, Phase::Aggregating { round, .. } if *round == failed) {
+/// The round publishes nothing, and the next one begins from the same generation: one bad update costs a round, not the
+/// study.
+fn aggregation_failed(
+    plan: &Plan,
+    study: &mut Study,
+    failed: RoundNumber,
+    reason: &str,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+) -> Verdict {
+    let Phase::Aggregating { round, updates, .. } = &study.phase else { return Verdict::Repeated };
+    if *round != failed {
         return Verdict::Repeated;
     }
-    let reason = clip_reason(&format!("round {failed} could not be aggregated: {reason}"));
-    study.phase = Phase::Ended { outcome: Outcome::Aborted { reason }, at: now };
+    study.last_accepted = updates.iter().map(|(site, accepted)| (site.clone(), accepted.digest)).collect();
+    let reason = clip_reason(&format!("it could not be aggregated: {reason}"));
+    effects.push(Effect::RecordRejection { round: failed, reason });
+    open_round(plan, study, failed.next(), now);
     Verdict::Accepted
 }
 

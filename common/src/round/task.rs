@@ -70,7 +70,7 @@ fn missing<T>(plan: &Plan, study: &Study, what: &str, answers: &BTreeMap<SiteId,
     let need = plan.quorum.min_sites;
     if absent.is_empty() {
         return format!(
-            "{need} {what}, but the study has only {} sites left; abort it or lower the quorum",
+            "{need} {what}, but the study has only {} sites left; abort it, its quorum cannot be reached any more",
             study.sites.len()
         );
     }

@@ -86,6 +86,24 @@ fn a_study_runs_to_its_end() {
 }
 
 #[test]
+fn a_round_that_cannot_be_aggregated_costs_the_round_and_not_the_study() {
+    let plan = plan(2, 1, None);
+    let mut s = study(&plan, &["a"]);
+    evaluate_all(&plan, &mut s, 0.5);
+    let one = update(&s, "one");
+    go(&plan, &mut s, Event::Submitted(site("a"), one), at(2));
+    assert!(matches!(s.phase, Phase::Aggregating { .. }));
+    let before = s.published.clone();
+    let failed = Event::AggregationFailed(RoundNumber(1), "a weight is too large".into());
+    let (after, effects, _) = step(&plan, &s, failed.clone(), at(3)).unwrap();
+    let told = |e: &Effect| matches!(e, Effect::RecordRejection { reason, .. } if reason.contains("too large"));
+    assert!(effects.iter().any(told), "{effects:?}");
+    assert!(matches!(after.phase, Phase::Collecting { round: RoundNumber(2), .. }), "{:?}", after.phase);
+    assert_eq!(after.published, before);
+    assert_eq!(step(&plan, &after, failed, at(4)).unwrap().2, Verdict::Repeated);
+}
+
+#[test]
 fn the_same_update_counts_once_and_another_is_refused() {
     let plan = plan(1, 2, None);
     let mut s = study(&plan, &["a", "b"]);

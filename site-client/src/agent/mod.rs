@@ -161,8 +161,12 @@ impl Agent {
                 Err(waiting_for) => {
                     if shown.as_ref() != Some(&waiting_for) {
                         info!(waiting_for, "nothing to do");
-                        self.work.journal.set_state(&AgentState::Idle { waiting_for: waiting_for.clone() }).await?;
-                        shown = Some(waiting_for);
+                        match self.work.journal.set_state(&AgentState::Idle { waiting_for: waiting_for.clone() }).await
+                        {
+                            Ok(()) => shown = Some(waiting_for),
+                            // With a full disk there may still be work that needs none.
+                            Err(e) => error!(error = %e, "the journal cannot be written"),
+                        }
                     }
                     if asking.seconds() < PAUSE.as_secs_f64() {
                         tokio::time::sleep(PAUSE).await;

@@ -97,7 +97,11 @@ pub(crate) async fn upload(job: &Job<'_>, update: &Update) -> Result<(), SiteErr
                 }
             }
         };
-        work.link.patience.until_done("uploading a delta", send).await?;
+        match work.link.patience.until_done("uploading a delta", send).await {
+            // The round closed meanwhile; handing in says so.
+            Err(LinkError::Answer { code: ErrorCode::OutOfDate, .. }) => return Ok(()),
+            sent => sent?,
+        }
         before += std::fs::metadata(&file.path).map_err(SiteError::io("read", &file.path))?.len();
         reporter.say(before, total);
     }
