@@ -10,6 +10,8 @@ pub mod metrics;
 pub mod network;
 pub mod scan;
 pub mod slides;
+#[cfg(test)]
+mod testing;
 pub mod tissue;
 pub mod training;
 pub mod uncertainty;

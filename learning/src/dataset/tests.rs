@@ -8,6 +8,7 @@ use image::{GrayImage, RgbImage};
 
 use super::{DataFolder, DatasetError, Split};
 use crate::slides::write_pyramid;
+use crate::testing::real_data;
 
 fn slide(folder: &Path, name: &str) {
     fs::create_dir_all(folder.join("slides")).unwrap();
@@ -110,13 +111,7 @@ fn folders_and_tables_that_are_none() {
 
 #[test]
 fn the_sites_of_the_real_data_open() {
-    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
-    let root = std::env::var_os("CONSILIUM_DATA").map_or_else(|| workspace.into(), std::path::PathBuf::from);
-    let root = root.join("monuseg");
-    if !root.exists() {
-        println!("SKIPPED: monuseg/ is not in the data folder; set CONSILIUM_DATA to run this test");
-        return;
-    }
+    let Some(root) = real_data("monuseg") else { return };
     for (site, slides) in
         [("roswell", 7), ("pittsburgh", 5), ("thoracic", 7), ("gastrointestinal", 5), ("bladder-brain", 6)]
     {

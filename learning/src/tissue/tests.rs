@@ -5,6 +5,7 @@ use image::{GrayImage, Rgb, RgbImage};
 
 use super::{TissueMask, otsu};
 use crate::slides::{FlatSlide, open_slide, size_at};
+use crate::testing::real_data;
 
 fn mpp(um: f64) -> Mpp {
     Mpp::new(um).unwrap()
@@ -94,19 +95,15 @@ fn otsu_separates_two_groups() {
 
 #[test]
 fn real_fields_are_all_tissue_and_a_real_slide_is_not() {
-    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
-    let root = std::env::var_os("CONSILIUM_DATA").map_or_else(|| workspace.into(), std::path::PathBuf::from);
-    let Ok(sites) = std::fs::read_dir(root.join("monuseg")) else {
-        println!("SKIPPED: monuseg/ is not in the data folder; set CONSILIUM_DATA to run this test");
-        return;
-    };
+    let (Some(sites), Some(aperio)) = (real_data("monuseg"), real_data("wsi/CMU-1-Small-Region.svs")) else { return };
+    let sites = std::fs::read_dir(sites).unwrap();
     for slides in sites.filter_map(|site| std::fs::read_dir(site.unwrap().path().join("slides")).ok()) {
         for path in slides.map(|slide| slide.unwrap().path()) {
             let found = TissueMask::of(open_slide(&path, None).unwrap().as_ref()).unwrap().fraction();
             assert!(found > 0.97, "{}: {found}", path.display());
         }
     }
-    let slide = open_slide(&root.join("wsi/CMU-1-Small-Region.svs"), None).unwrap();
+    let slide = open_slide(&aperio, None).unwrap();
     let found = TissueMask::of(slide.as_ref()).unwrap().fraction();
     assert!((0.33..0.45).contains(&found), "{found} at {}", slide.mpp());
 }

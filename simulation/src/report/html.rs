@@ -139,8 +139,8 @@ fn outcome(metrics: &Metrics) -> String {
         format!("stayed at {last:.2}")
     };
     let others = count(metrics.mean_over.len());
-    let home = metrics.generations.iter().filter_map(|g| g.sites.get(&metrics.central));
-    let home = home.clone().next().zip(home.last()).map_or(String::new(), |(first, last)| {
+    let at_home: Vec<f64> = metrics.generations.iter().filter_map(|g| g.sites.get(&metrics.central)).copied().collect();
+    let home = at_home.first().zip(at_home.last()).map_or(String::new(), |(first, last)| {
         format!(" At the central one, {}, it went from {first:.2} to {last:.2}.", metrics.central)
     });
     format!("On slides that nobody learned from, mean Dice over the {others} other hospitals {change}.{home}")

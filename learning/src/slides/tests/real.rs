@@ -1,22 +1,9 @@
 //! Real files: an Aperio slide against what OpenSlide reads, and the fields of several hospitals.
 
-use std::path::PathBuf;
-
 use image::RgbImage;
 
 use crate::slides::{open_slide, read_mask_at};
-
-/// A path in the data folder, or `None` with a line that says so.
-pub(in crate::slides) fn data(relative: &str) -> Option<PathBuf> {
-    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
-    let root = std::env::var_os("CONSILIUM_DATA").map_or_else(|| PathBuf::from(workspace), PathBuf::from);
-    let path = root.join(relative);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("SKIPPED: {relative} is not in the data folder; set CONSILIUM_DATA to run this test");
-    None
-}
+use crate::testing::real_data;
 
 fn means(image: &RgbImage) -> [f64; 3] {
     let mut sums = [0u64; 3];
@@ -26,7 +13,7 @@ fn means(image: &RgbImage) -> [f64; 3] {
 
 #[test]
 fn an_aperio_slide_reads_as_openslide_reads_it() {
-    let Some(path) = data("wsi/CMU-1-Small-Region.svs") else { return };
+    let Some(path) = real_data("wsi/CMU-1-Small-Region.svs") else { return };
     let slide = open_slide(&path, None).unwrap();
     assert_eq!(slide.mpp().um_per_px(), 0.499);
     assert_eq!(slide.levels().len(), 1, "thumbnail, label and macro are no levels");
@@ -53,7 +40,7 @@ fn an_aperio_slide_reads_as_openslide_reads_it() {
 
 #[test]
 fn fields_of_several_hospitals_open_with_their_masks() {
-    let Some(root) = data("monuseg/roswell") else { return };
+    let Some(root) = real_data("monuseg/roswell") else { return };
     let path = root.join("slides/TCGA-G9-6336.tif");
     let slide = open_slide(&path, None).unwrap();
     assert_eq!((slide.mpp().um_per_px(), slide.levels().len()), (0.25, 3));

@@ -1,0 +1,17 @@
+//! What several tests need.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+/// A file or folder of the real data: in `$CONSILIUM_DATA`, else in `shared/data` beside the checkout. Where it is not
+/// there, says so past the test harness, which hides what passing tests print.
+pub(crate) fn real_data(relative: &str) -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
+    let root = std::env::var_os("CONSILIUM_DATA").map_or_else(|| beside.into(), PathBuf::from);
+    let path = root.join(relative);
+    if path.exists() {
+        return Some(path);
+    }
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {relative} is not in {}; set CONSILIUM_DATA", root.display());
+    None
+}
