@@ -32,8 +32,6 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 pub const MAX_TENSOR_HEADER_BYTES: u64 = 8 << 20;
 /// Tensors of one member file.
 pub const MAX_TENSORS: usize = 10_000;
-/// Rank of a tensor: convolutions have 4 dimensions.
-pub const MAX_RANK: usize = 8;
 /// Largest weight that a site may ask for: a million patches.
 pub const MAX_UPDATE_WEIGHT: f64 = 1e6;
 /// Largest absolute value of a weight or a delta; anything beyond is a diverged training.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use consilium_common::{Digest, RoundNumber, StudyId};
+use consilium_common::{RoundNumber, StudyId};
 
 /// The state folder of one site.
 #[derive(Clone, Debug)]
@@ -44,11 +44,6 @@ impl Layout {
     /// Content-addressed files: members that came, deltas that go.
     pub fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
-    }
-
-    /// The bundle of one generation.
-    pub fn bundle(&self, manifest: &Digest) -> PathBuf {
-        self.root.join("bundles").join(manifest.to_string())
     }
 
     /// What a round leaves for people.

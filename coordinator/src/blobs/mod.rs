@@ -226,7 +226,7 @@ impl PartWriter {
                 "blob {} has {have} bytes here and the chunk starts at {offset}; ask Stat and go on from there",
                 self.digest.short()
             );
-            return Err(CoordinatorError::refused(ErrorCode::OutOfDate, why));
+            return Err(CoordinatorError::refused(ErrorCode::Unavailable, why));
         }
         file.write_all(data).doing(doing)?;
         let now = have + data.len() as u64;
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(blobs.extent("site-a", &digest).unwrap(), Extent { have: 40_000, complete: false });
         assert_eq!(blobs.extent("site-b", &digest).unwrap().have, 0, "a part belongs to its uploader");
         let writer = blobs.writer("site-a", &digest);
-        assert_eq!(refusal(writer.append(0, &bytes[..10])), ErrorCode::OutOfDate);
+        assert_eq!(refusal(writer.append(0, &bytes[..10])), ErrorCode::Unavailable);
         assert_eq!(writer.append(40_000, &bytes[40_000..]).unwrap(), 100_000);
         blobs.complete(&writer).unwrap();
         assert_eq!(blobs.extent("site-a", &digest).unwrap(), Extent { have: 100_000, complete: true });

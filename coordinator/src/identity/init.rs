@@ -47,7 +47,7 @@ pub fn init(data_dir: &Path, names: &[String]) -> Result<InitReport> {
 /// As [`init`].
 pub fn init_listening(data_dir: &Path, names: &[String], listen: SocketAddr) -> Result<InitReport> {
     let paths = Paths::of(data_dir);
-    for path in [&paths.identity, &paths.config, &paths.database] {
+    for path in [&paths.identity, &paths.database] {
         if path.exists() {
             return Err(CoordinatorError::Exists { path: path.clone() });
         }
@@ -75,9 +75,16 @@ pub fn init_listening(data_dir: &Path, names: &[String], listen: SocketAddr) -> 
     ] {
         write_new(&aside.join(name), text, secret)?;
     }
-    CoordinatorConfig { data_dir: data_dir.to_owned(), listen }.write_new()?;
+    // A configuration that lies there already, from a person or from an init that was killed, is kept.
+    let config = if paths.config.exists() {
+        CoordinatorConfig::load(data_dir)?
+    } else {
+        let config = CoordinatorConfig { data_dir: data_dir.to_owned(), listen };
+        config.write_new()?;
+        config
+    };
     fs::rename(&aside, &paths.identity).doing(|| format!("creating {}", paths.identity.display()))?;
-    Ok(InitReport { ca_fingerprint: authority.fingerprint(), names, listen, config: paths.config })
+    Ok(InitReport { ca_fingerprint: authority.fingerprint(), names, listen: config.listen, config: paths.config })
 }
 
 fn all_names(given: &[String]) -> Result<Vec<String>> {
@@ -131,6 +138,16 @@ mod tests {
         assert!(again.to_string().contains("is not overwritten"), "{again}");
         let loaded = Authority::load(&dir.path().join("identity")).unwrap();
         assert_eq!(loaded.fingerprint(), report.ca_fingerprint);
+    }
+
+    #[test]
+    fn an_init_that_was_killed_can_be_run_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = "127.0.0.1:9999".parse().unwrap();
+        CoordinatorConfig { data_dir: dir.path().to_owned(), listen }.write_new().unwrap();
+        let report = init(dir.path(), &[]).unwrap();
+        assert_eq!(report.listen, listen, "what the configuration says is kept");
+        assert_eq!(CoordinatorConfig::load(dir.path()).unwrap().listen, listen);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use crate::uncertainty::Map;
 pub use colour::{BLACK, ORDINARY, WHITE, colour_class};
 pub use error::ScanError;
 pub use output::{ScanFiles, write_outputs};
-pub use overlay::{heat_image, overlay_image};
+pub use overlay::overlay_image;
 pub use result::{ScanResult, ScanTiming};
 pub use window::{gaussian_weights, tile_starts};
 
@@ -71,7 +71,7 @@ pub fn scan_slide(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<ScanResult, ScanError> {
     let (width, height) = checked_size(slide, task)?;
-    let tissue = tissue.at(task.spacing_um, width, height);
+    let tissue = tissue.at(width, height);
     scan_within(slide, tissue, predictor, task, settings, progress)
 }
 

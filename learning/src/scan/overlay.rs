@@ -5,8 +5,8 @@
 
 use image::{Rgb, RgbImage, imageops};
 
+use super::ScanResult;
 use super::font::{fill_box, text_size, write_text};
-use super::{Map, ScanResult};
 
 /// From hardly to very uncertain: yellow, orange, red, purple, nearly black. Dark end last, so that it also reads in grey.
 const STOPS: [[f32; 3]; 5] =
@@ -43,15 +43,6 @@ fn blend(under: Rgb<u8>, fraction: f32) -> Rgb<u8> {
         let paled = 0.5 * f32::from(under.0[i]) + 0.3 * grey + 0.2 * 255.0;
         (paled + opacity * (colour[i] - paled)).round() as u8
     }))
-}
-
-/// A map alone in heat colours on white, one pixel a pixel.
-pub fn heat_image(map: &Map, classes: usize) -> RgbImage {
-    let mut image = RgbImage::new(map.width, map.height);
-    for (pixel, &nats) in image.pixels_mut().zip(&map.data) {
-        *pixel = blend(PAPER, nats / full_scale(classes));
-    }
-    image
 }
 
 /// Heat colours over a thumbnail of the whole slide, and the colour bar beside it.

@@ -6,7 +6,6 @@
 
 mod components;
 
-use consilium_common::Mpp;
 use image::{GrayImage, Luma, RgbImage};
 
 use crate::slides::{SlideError, SlideReader, thumbnail};
@@ -59,9 +58,9 @@ impl TissueMask {
         Self { mask }
     }
 
-    /// The whole slide as 0 (glass) and 1 (tissue) at the size `w` x `h` that it has at `spacing`
+    /// The whole slide as 0 (glass) and 1 (tissue) at the size `w` x `h` that it has at a spacing
     /// ([`crate::slides::size_at`]).
-    pub fn at(&self, _spacing: Mpp, w: u32, h: u32) -> GrayImage {
+    pub fn at(&self, w: u32, h: u32) -> GrayImage {
         let columns = nearest(w, self.mask.width());
         let rows = nearest(h, self.mask.height());
         GrayImage::from_fn(w, h, |x, y| *self.mask.get_pixel(columns[x as usize], rows[y as usize]))

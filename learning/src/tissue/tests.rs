@@ -67,7 +67,7 @@ fn the_mask_at_a_spacing_and_the_share_of_a_box_agree() {
     let mask = TissueMask::of(&slide).unwrap();
     for um in [1.0, 2.0, 3.7] {
         let (w, h) = size_at(&slide, mpp(um));
-        let whole = mask.at(mpp(um), w, h);
+        let whole = mask.at(w, h);
         assert_eq!(whole.dimensions(), (w, h));
         let mean = whole.pixels().map(|p| f64::from(p.0[0])).sum::<f64>() / f64::from(w * h);
         assert!((mean - mask.fraction()).abs() < 0.005);

@@ -44,17 +44,25 @@ pub(crate) fn draw(metrics: &Metrics) -> String {
     svg.upright((16.0, (TOP + HEIGHT - BOTTOM) / 2.0), 13.0, "Dice of the prediction before correction");
 
     let mut series = 0;
-    for (row, site) in metrics.sites.iter().enumerate() {
+    let mut row = 0u32;
+    for site in &metrics.sites {
         let central = *site == metrics.central;
         let ink = if central { Ink::Soft } else { Ink::Series(series) };
         let shape = if central { 4 } else { series };
         series += usize::from(!central);
+        let mut marks = 0;
         for patch in metrics.patches.iter().filter(|p| p.site == *site) {
             if let Some(dice) = patch.dice_before {
                 svg.mark((x_of(patch.mean_uncertainty), y_of(dice)), 4.6, ink, shape);
+                marks += 1;
             }
         }
-        let y = TOP + 12.0 + row as f64 * 22.0;
+        // The central site is asked for nothing where its slides are outlined in full.
+        if marks == 0 {
+            continue;
+        }
+        let y = TOP + 12.0 + f64::from(row) * 22.0;
+        row += 1;
         svg.mark((WIDTH - RIGHT + 20.0, y), 4.8, ink, shape);
         let name = if central { format!("{site} (central)") } else { site.to_string() };
         svg.text(
@@ -65,7 +73,7 @@ pub(crate) fn draw(metrics: &Metrics) -> String {
             &name,
         );
     }
-    let y = TOP + 12.0 + metrics.sites.len() as f64 * 22.0 + 18.0;
+    let y = TOP + 12.0 + f64::from(row) * 22.0 + 18.0;
     let rho = spearman(&all).map_or("no rank correlation".to_owned(), |rho| format!("Spearman ρ = {}", signed(rho)));
     svg.strong((WIDTH - RIGHT + 14.0, y), 13.5, Anchor::Start, Ink::Text, &rho);
     let count = format!("{} patches", all.len());

@@ -40,14 +40,14 @@ pub(crate) fn draw(timing: &Timing) -> String {
 
     let mut y = 30.0;
     heading(&mut svg, y - 12.0, "The run, step by step");
-    bar(&mut svg, &run, y, unit, 0);
+    bar(&mut svg, &run, y, unit);
     y = key(&mut svg, &run.parts.iter().map(|p| p.0.as_str()).collect::<Vec<_>>(), y + BAR + 18.0);
     heading(&mut svg, y + 34.0, "Each site's work, all rounds together (sites share this machine and overlap in time)");
     y += 46.0;
     let top = y;
     let mut names: Vec<&str> = Vec::new();
     for site in &sites {
-        bar(&mut svg, site, y, unit, 0);
+        bar(&mut svg, site, y, unit);
         site.parts.iter().for_each(|p| {
             if !names.contains(&p.0.as_str()) {
                 names.push(&p.0)
@@ -72,13 +72,13 @@ fn heading(svg: &mut Svg, y: f64, text: &str) {
 }
 
 /// One stacked bar; a colour belongs to a part's place in the stack of its own group.
-fn bar(svg: &mut Svg, bar: &Bar, y: f64, unit: f64, shift: usize) {
+fn bar(svg: &mut Svg, bar: &Bar, y: f64, unit: f64) {
     svg.text((LEFT - 10.0, y + BAR * 0.68), 13.0, Anchor::End, Ink::Text, &bar.name);
     let mut x = LEFT;
     for (name, seconds) in &bar.parts {
         let width = seconds * unit;
         let colour = STAGES.iter().position(|s| s == name).unwrap_or_else(|| place(name, bar));
-        svg.rect((x, y), ((width - 0.7).max(0.0), BAR), Ink::Series(colour + shift));
+        svg.rect((x, y), ((width - 0.7).max(0.0), BAR), Ink::Series(colour));
         x += width;
     }
     let total: f64 = bar.parts.iter().map(|p| p.1).sum();

@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, lookup_host};
 use super::Check;
 use crate::clock;
 use crate::config::{CorrectorConfig, SiteConfig};
+use crate::files;
 use crate::identity::{self, IdentityFiles};
 use crate::layout::Layout;
 use crate::ledger::Ledger;
@@ -22,16 +23,22 @@ const LEAST_BYTES: u64 = 1 << 30;
 const DAYS_LEFT: u64 = 14;
 
 pub(super) fn writable(what: &str, dir: &Path) -> Check {
-    let test = || -> std::io::Result<()> {
-        std::fs::create_dir_all(dir)?;
-        tempfile::tempfile_in(dir).map(|_| ())
-    };
-    match test() {
-        Ok(()) => Check::ok(what, format!("{} can be written", dir.display())),
+    let made = files::create_private_dir(dir).map_err(|e| e.to_string());
+    match made.and_then(|()| tempfile::tempfile_in(dir).map_err(|e| e.to_string())) {
+        Ok(_) => Check::ok(what, format!("{} can be written", dir.display())),
         Err(e) => {
             Check::fail(what, format!("{} cannot be written: {e}", dir.display()), "give this user write permission")
         }
     }
+}
+
+/// The state folder holds crops of slides and the site's key: nobody else on the machine has business there.
+pub(super) fn private(dir: &Path) -> Option<Check> {
+    let mode = std::fs::metadata(dir).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        let found = format!("{} is open to other users of this machine (mode {mode:o})", dir.display());
+        Check::warn("state folder", found, format!("chmod 700 {}", dir.display()))
+    })
 }
 
 pub(super) fn space(dir: &Path) -> Check {

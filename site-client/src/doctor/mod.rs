@@ -1,5 +1,6 @@
 //! `doctor`: everything that can be wrong at a site, checked one after the other, each with its next step. Changes
-//! nothing and sends nothing but the empty question whether there is something to do.
+//! nothing, except that it makes a missing state folder, and sends nothing but the empty question whether there is
+//! something to do.
 
 mod checks;
 mod slides;
@@ -58,6 +59,7 @@ impl Check {
 pub async fn examine(config: &SiteConfig, seen: impl Fn(u64, u64) + Send + Sync + 'static) -> Vec<Check> {
     let mut all = vec![Check::ok("config", format!("site {}, coordinator {}", config.site, config.coordinator))];
     all.push(checks::writable("state folder", &config.state_dir));
+    all.extend(checks::private(&config.state_dir));
     all.push(checks::space(&config.state_dir));
     let identity = checks::identity(config);
     let enrolled = identity.iter().all(|check| check.verdict != Verdict::Fail);

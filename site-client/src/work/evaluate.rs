@@ -12,7 +12,7 @@ use consilium_learning::network::Predictor;
 use consilium_learning::slides::{open_slide, read_mask_at};
 use tracing::{info, warn};
 
-use super::scan::scan_entry;
+use super::scan::{of_slide, scan_entry};
 use super::{Job, Loaded, computing};
 use crate::error::SiteError;
 use crate::files;
@@ -45,7 +45,7 @@ pub(crate) async fn held_out(job: &Job<'_>, ensemble: &Loaded) -> Result<Evaluat
             };
             Ok(evaluate_entry(&one, &plan.task, &plan.scan, &predictor, &seen))
         };
-        match computing(&work.compute, "evaluating a slide", run).await? {
+        match of_slide(computing(&work.compute, "evaluating a slide", run).await)? {
             Ok(result) => {
                 work.journal.clear_problem(&slide.name).await?;
                 pooled.add(&result);

@@ -60,7 +60,7 @@ pub(crate) async fn pool(job: &Job<'_>, ensemble: &Loaded) -> Result<(), SiteErr
             offset: index as u64 * UNITS,
             total,
         };
-        match computing(&work.compute, "scanning a slide", move |_| scan.run()).await? {
+        match of_slide(computing(&work.compute, "scanning a slide", move |_| scan.run()).await)? {
             Ok(candidates) => {
                 work.journal.put_scan(order, &slide.name, &ScanRow { candidates, problem: None }).await?;
                 work.journal.clear_problem(&slide.name).await?;
@@ -71,6 +71,14 @@ pub(crate) async fn pool(job: &Job<'_>, ensemble: &Loaded) -> Result<(), SiteErr
         reporter.say((index as u64 + 1) * UNITS, total);
     }
     Ok(())
+}
+
+/// A crash in a slide's decoder or scan is the slide's fault: it is left out, and the round goes on with the others.
+pub(super) fn of_slide<T>(done: Result<Result<T, String>, SiteError>) -> Result<Result<T, String>, SiteError> {
+    match done {
+        Err(crash @ SiteError::Crashed(_)) => Ok(Err(crash.to_string())),
+        done => done,
+    }
 }
 
 async fn skip(job: &Job<'_>, index: usize, slide: &SlideEntry, why: String) -> Result<(), SiteError> {
@@ -151,4 +159,22 @@ fn write_crops(dir: &Path, result: &ScanResult, patch: PatchBox) -> Result<(), S
 
 fn quantised(map: &Map, patch: PatchBox) -> GrayImage {
     map.crop(patch.x, patch.y, patch.side, patch.side).to_gray8()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn a_decoder_that_crashes_costs_its_slide_and_a_full_disk_the_step() {
+        let compute = Arc::new(Semaphore::new(1));
+        let crash = computing(&compute, "scanning a slide", |_| -> Result<Result<(), String>, _> {
+            panic!("a decoder of a broken slide")
+        });
+        let why = of_slide(crash.await).unwrap().unwrap_err();
+        assert!(why.contains("scanning a slide stopped unexpectedly"), "{why}");
+        assert_eq!(compute.available_permits(), 1, "the next slide can be computed");
+        assert!(matches!(of_slide::<()>(Err(SiteError::Stopped)), Err(SiteError::Stopped)));
+    }
 }

@@ -1,0 +1,54 @@
+//! What the journal keeps, and for how long.
+
+use super::*;
+use consilium_common::GenerationNumber;
+
+fn order(manifest: &[u8]) -> WorkOrder {
+    WorkOrder {
+        study: "s".parse().unwrap(),
+        plan: Digest::of(b"p"),
+        round: RoundNumber(1),
+        generation: GenerationNumber(0),
+        manifest: Digest::of(manifest),
+    }
+}
+
+#[tokio::test]
+async fn results_from_another_generation_are_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("j.sqlite")).await.unwrap();
+    let first = order(b"g0");
+    journal.begin(TaskKind::Learn, &first).await.unwrap();
+    journal.put_scan(&first, "a", &ScanRow { candidates: vec![], problem: None }).await.unwrap();
+    journal.begin(TaskKind::Learn, &first).await.unwrap();
+    assert_eq!(journal.scans(&first.study, first.round).await.unwrap().len(), 1, "beginning again keeps them");
+    journal.begin(TaskKind::Learn, &order(b"other")).await.unwrap();
+    assert!(journal.scans(&first.study, first.round).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_state_and_its_moment_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("j.sqlite");
+    let journal = Journal::open(&path).await.unwrap();
+    assert!(journal.now().await.unwrap().is_none());
+    journal.set_state(&AgentState::Idle { waiting_for: "site b".into() }).await.unwrap();
+    let since = journal.now().await.unwrap().unwrap().since;
+    journal.update_state(&AgentState::Idle { waiting_for: "site c".into() }).await.unwrap();
+    journal.close().await;
+    let now = Journal::open(&path).await.unwrap().now().await.unwrap().unwrap();
+    assert_eq!((now.since, now.state), (since, AgentState::Idle { waiting_for: "site c".into() }));
+}
+
+#[tokio::test]
+async fn only_the_generations_used_last_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("j.sqlite")).await.unwrap();
+    let [a, b, c] = [b"a", b"b", b"c"].map(|d| Digest::of(d));
+    for digest in [a, b, c] {
+        journal.use_bundle(&digest, 2).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    let kept = journal.use_bundle(&b, 2).await.unwrap();
+    assert_eq!(kept, [b, c]);
+}
