@@ -52,3 +52,30 @@ async fn only_the_generations_used_last_are_kept() {
     let kept = journal.use_bundle(&b, 2).await.unwrap();
     assert_eq!(kept, [b, c]);
 }
+
+#[tokio::test]
+async fn deltas_of_every_unfinished_round_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("j.sqlite")).await.unwrap();
+    let of =
+        |study: &str, round: u32| WorkOrder { study: study.parse().unwrap(), round: RoundNumber(round), ..order(b"g") };
+    let record = |name: &[u8]| MemberRecord { delta: Digest::of(name), loss_first: 1.0, loss_last: 0.5 };
+    for (order, name) in [(of("a", 1), b"a1"), (of("a", 2), b"a2"), (of("b", 1), b"b1")] {
+        journal.begin(TaskKind::Learn, &order).await.unwrap();
+        journal.put_member(&order, 0, &record(name)).await.unwrap();
+    }
+    let kept = journal.unanswered_deltas().await.unwrap();
+    assert_eq!(kept, BTreeSet::from([Digest::of(b"a2"), Digest::of(b"b1")]), "round 1 of study a is over");
+    let done = Update {
+        study: "b".parse().unwrap(),
+        round: RoundNumber(1),
+        base: Digest::of(b"g"),
+        weight: 1.0,
+        members: vec![Digest::of(b"b1")],
+        metrics: consilium_common::messages::UpdateMetrics::default(),
+    };
+    journal.put_update(&done).await.unwrap();
+    assert_eq!(journal.unanswered_deltas().await.unwrap().len(), 2, "an update that is not answered may be asked for");
+    journal.update_answered(&of("b", 1)).await.unwrap();
+    assert_eq!(journal.unanswered_deltas().await.unwrap(), BTreeSet::from([Digest::of(b"a2")]));
+}

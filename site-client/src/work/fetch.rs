@@ -89,7 +89,7 @@ fn fits_plan(manifest: &EnsembleManifest, job: &Job<'_>) -> Result<(), Invalid> 
     Err(Invalid::new("the ensemble", why))
 }
 
-/// Removes blobs that neither this task nor the generations used last need.
+/// Removes blobs that neither the generations used last nor unfinished rounds, of this study and others, need.
 async fn make_room(job: &Job<'_>) -> Result<(), SiteError> {
     let work = job.work;
     let mut keep = BTreeSet::new();
@@ -102,6 +102,6 @@ async fn make_room(job: &Job<'_>) -> Result<(), SiteError> {
             keep.extend(parsed.members.iter().map(|m| m.digest));
         }
     }
-    keep.extend(work.journal.members(job.order).await?.values().map(|record| record.delta));
+    keep.extend(work.journal.unanswered_deltas().await?);
     work.blobs.keep_only(&keep)
 }
