@@ -92,7 +92,7 @@ async fn serve_with(
         tokio::time::sleep(GRACE).await;
     };
     let served = tokio::select! {
-        served = serving => served.map_err(|e| CoordinatorError::identity("serving", e)),
+        served = serving => served.map_err(|e| CoordinatorError::internal("serving", e)),
         () = cut_off => {
             warn!("some connections did not end in time and were cut off");
             Ok(())

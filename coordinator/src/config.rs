@@ -60,7 +60,11 @@ impl CoordinatorConfig {
             self.listen
         );
         let path = self.data_dir.join(FILE);
-        fs::write(&path, text).doing(|| format!("writing {}", path.display()))
+        let doing = || format!("writing {}", path.display());
+        // Whole or not at all: an empty file would mean the defaults.
+        let aside = path.with_extension("toml.new");
+        fs::write(&aside, text).doing(doing)?;
+        fs::rename(&aside, &path).doing(doing)
     }
 
     /// The places inside the data folder.

@@ -71,9 +71,9 @@ pub enum CoordinatorError {
         #[source]
         source: sqlx::Error,
     },
-    /// A key or a certificate could not be made or read.
+    /// Something of the coordinator's own cannot be used: a key, a certificate, a generation; or a computation crashed.
     #[error("{doing}: {why}")]
-    Identity {
+    Internal {
         /// While doing what.
         doing: String,
         /// What the library said.
@@ -93,8 +93,8 @@ impl CoordinatorError {
         Self::Refused { code, message: message.into() }
     }
 
-    pub(crate) fn identity(doing: impl Into<String>, why: impl ToString) -> Self {
-        Self::Identity { doing: doing.into(), why: why.to_string() }
+    pub(crate) fn internal(doing: impl Into<String>, why: impl ToString) -> Self {
+        Self::Internal { doing: doing.into(), why: why.to_string() }
     }
 
     /// What the caller can do about it.
@@ -105,13 +105,13 @@ impl CoordinatorError {
             Self::Exists { .. } => ErrorCode::Conflict,
             Self::NotInitialised { .. } => ErrorCode::NotFound,
             Self::Locked { .. } | Self::Io { .. } | Self::Store { .. } | Self::Closing => ErrorCode::Unavailable,
-            Self::Identity { .. } => ErrorCode::Internal,
+            Self::Internal { .. } => ErrorCode::Internal,
         }
     }
 
     /// True for failures of the house, which belong in its own log with all details.
     pub fn is_infrastructure(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Store { .. } | Self::Identity { .. })
+        matches!(self, Self::Io { .. } | Self::Store { .. } | Self::Internal { .. })
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use comfy_table::{Table, presets};
 use consilium_common::Plan;
 use consilium_common::plan::ScanSettings;
-use consilium_site_client::offline::{self, LeftOut, Tick};
+use consilium_site_client::offline::{self, Evaluated, LeftOut, Tick};
 use consilium_site_client::{SiteConfig, SiteError, doctor};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
@@ -241,7 +241,7 @@ fn evaluate(bundle: &Path, settings: &ScanSettings, data: &Path) -> Result<(), S
     let bar = bar();
     let done = offline::evaluate(bundle, settings, data, &|tick| show(&bar, tick));
     bar.finish_and_clear();
-    let (report, left_out) = done?;
+    let Evaluated { report, left_out, held_out } = done?;
     let figure = |value: &Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
     let list = |values: &[Option<f64>]| values.iter().map(figure).collect::<Vec<_>>().join(" ");
     let mut table = plain(["slide", "mean Dice", "Dice by class"]);
@@ -256,6 +256,9 @@ fn evaluate(bundle: &Path, settings: &ScanSettings, data: &Path) -> Result<(), S
         list(&report.pooled_dice),
         figure(&report.ece)
     );
+    if !held_out {
+        println!("No slide is marked `test` in slides.csv: these slides may have been trained on.");
+    }
     complain(&left_out);
     Ok(())
 }

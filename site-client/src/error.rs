@@ -99,7 +99,7 @@ pub enum SiteError {
 }
 
 impl SiteError {
-    /// The process exit code (style.md 14).
+    /// The process exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config { .. } | Self::Usage(_) | Self::NotEnrolled(_) | Self::AlreadyEnrolled(_) => 64,

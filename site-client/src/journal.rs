@@ -246,10 +246,12 @@ impl Journal {
         rows.iter().map(|row| Ok((number(row, 0)? as usize, json(&text(row, 1)?, "member")?))).collect()
     }
 
-    /// Deltas that no coordinator has answered for yet, of the newest round of every study.
+    /// Deltas that no coordinator has answered for yet, of the newest round of the few studies begun last: what an
+    /// aborted study leaves goes in time.
     pub(crate) async fn unanswered_deltas(&self) -> Result<BTreeSet<Digest>> {
         let sql = "select m.record from member m left join update_made u on u.study = m.study and u.round = m.round \
-                   where u.answered_ms is null and m.round = (select max(round) from task where study = m.study)";
+                   where u.answered_ms is null and m.round = (select max(round) from task where study = m.study) \
+                   and m.study in (select study from task group by study order by max(begun_ms) desc limit 3)";
         let rows = sqlx::query(sql).fetch_all(&self.pool).await.map_err(SiteError::journal("reading members"))?;
         rows.iter().map(|row| Ok(json::<MemberRecord>(&text(row, 0)?, "member")?.delta)).collect()
     }

@@ -63,3 +63,23 @@ fn tensors_are_those_of_plain_conv_unet() {
     // 6 encoder and 4 decoder convolutions of 6 tensors, 2 transposed and 2 segmentation layers of 2.
     assert_eq!(tensors.len(), 10 * 6 + 4 * 2);
 }
+
+#[test]
+fn the_sample_plan_is_valid_and_shows_the_true_defaults() {
+    let text = include_str!("../../../deploy/plan.toml");
+    let plan = Plan::from_toml(text).unwrap();
+    assert_eq!(plan.problems(), vec![]);
+    let open = |line: &str| {
+        let shown = line.strip_prefix("# ").filter(|rest| {
+            let key = rest.split(" = ").next().unwrap_or_default();
+            rest.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        });
+        shown.unwrap_or(line).to_owned()
+    };
+    let opened: Vec<String> = text.lines().map(open).collect();
+    assert!(opened.iter().any(|line| line.starts_with("deadline_s = ")), "the commented keys are found");
+    let mut all = Plan::from_toml(&opened.join("\n")).unwrap();
+    assert_eq!((all.quorum.deadline_s, all.gate.max_dice_drop), (Some(604_800), Some(0.05)), "what has no default");
+    (all.quorum.deadline_s, all.gate.max_dice_drop) = (None, None);
+    assert_eq!(all, plan);
+}

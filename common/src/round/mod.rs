@@ -5,8 +5,9 @@
 //!   Evaluating(g=0) ----------------------------------> publish 0
 //!        ^                                                 |
 //!        |  Aggregated(candidate)                          v
-//!   Aggregating(r) <--------- all, or quorum ------- Collecting(r)  <---- round rejected, or published:
-//!        |                                                                r + 1, until the plan's rounds are done
+//!   Aggregating(r) <--------- all, or quorum ------- Collecting(r)  <---- round rejected, failed or published:
+//!        |   |                                                            r + 1, until the plan's rounds are done
+//!        |   '--> AggregationFailed: keep the generation -----------------> Collecting(r+1) | Ended
 //!        '--> Evaluating(r, candidate) --> publish, or reject and keep the generation --> Collecting(r+1) | Ended
 //! ```
 //!

@@ -127,7 +127,7 @@ fn sentence(error: &CoordinatorError) -> String {
 
 /// Prints a value as JSON.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| CoordinatorError::identity("writing JSON", e))?;
+    let text = serde_json::to_string_pretty(value).map_err(|e| CoordinatorError::internal("writing JSON", e))?;
     println!("{text}");
     Ok(())
 }

@@ -81,7 +81,7 @@ async fn try_upload(channel: &Channel, file: &LocalFile) -> Result<(u64, bool)> 
     let (source, total_bytes) = (file.source.clone(), file.bytes);
     let reader = tokio::task::spawn_blocking(move || read_chunks(&source, digest, have, total_bytes, &sender));
     let sent = client(channel).upload(ReceiverStream::new(chunks)).await;
-    let read = reader.await.map_err(|e| CoordinatorError::identity("reading a file", e))?;
+    let read = reader.await.map_err(|e| CoordinatorError::internal("reading a file", e))?;
     // What could not be read explains best why sending failed.
     read?;
     let answer = sent.map_err(refused)?.into_inner();
@@ -183,5 +183,5 @@ async fn digest_of(path: &Path) -> Result<Digest> {
         let doing = || format!("reading {}", path.display());
         hash(File::open(&path).doing(doing)?).doing(doing)
     };
-    tokio::task::spawn_blocking(work).await.map_err(|e| CoordinatorError::identity("reading a file", e))?
+    tokio::task::spawn_blocking(work).await.map_err(|e| CoordinatorError::internal("reading a file", e))?
 }

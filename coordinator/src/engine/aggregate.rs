@@ -7,11 +7,11 @@ use consilium_common::aggregation::BandSum;
 use consilium_common::bundle::{self, EnsembleManifest, MemberFile, Provenance, member_file_name};
 use consilium_common::plan::TensorShape;
 use consilium_common::round::AggregationOrder;
-use consilium_common::{Digest, Invalid, Plan, limits, tensors};
+use consilium_common::{Digest, ErrorCode, Invalid, Plan, limits, tensors};
 
 use crate::blobs::BlobDir;
 use crate::blobs::member::MemberReader;
-use crate::error::Result;
+use crate::error::{CoordinatorError, Result};
 
 /// A computed generation.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Candidate {
 
 /// Computes the candidate of a round.
 pub(super) fn aggregate(blobs: &BlobDir, plan: &Plan, order: &AggregationOrder) -> Result<Candidate> {
-    let base = EnsembleManifest::parse(&blobs.read_small(&order.base.manifest, limits::MAX_DOCUMENT_BYTES)?)?;
+    let base = of_base(base_manifest(blobs, order))?;
     let expected = plan.architecture.tensors();
     let mut members = Vec::with_capacity(base.members.len());
     for (index, member) in base.members.iter().enumerate() {
@@ -33,7 +33,7 @@ pub(super) fn aggregate(blobs: &BlobDir, plan: &Plan, order: &AggregationOrder) 
             Ok((contribution.weight, MemberReader::open(&blobs.path(delta), &expected)?))
         });
         let deltas = deltas.collect::<Result<Vec<_>>>()?;
-        let base = MemberReader::open(&blobs.path(&member.digest), &expected)?;
+        let base = of_base(MemberReader::open(&blobs.path(&member.digest), &expected))?;
         let (digest, bytes) = aggregate_member(blobs, &expected, &base, &deltas)?;
         members.push(MemberFile { file: member_file_name(index), digest, bytes });
     }
@@ -54,6 +54,18 @@ pub(super) fn aggregate(blobs: &BlobDir, plan: &Plan, order: &AggregationOrder) 
     let manifest = blobs.put(&manifest.to_bytes()?)?;
     all.push(manifest);
     Ok(Candidate { manifest, blobs: all })
+}
+
+fn base_manifest(blobs: &BlobDir, order: &AggregationOrder) -> Result<EnsembleManifest> {
+    Ok(EnsembleManifest::parse(&blobs.read_small(&order.base.manifest, limits::MAX_DOCUMENT_BYTES)?)?)
+}
+
+/// A generation of this coordinator that breaks a rule is the house's failure, not that of an update.
+fn of_base<T>(result: Result<T>) -> Result<T> {
+    result.map_err(|error| match error.code() {
+        ErrorCode::Unavailable => error,
+        _ => CoordinatorError::internal("reading the published generation", error),
+    })
 }
 
 fn aggregate_member(

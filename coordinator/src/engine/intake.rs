@@ -149,7 +149,7 @@ impl Intake {
             }
             Ok(())
         };
-        tokio::task::spawn_blocking(check).await.map_err(|e| CoordinatorError::identity("checking blobs", e))?
+        tokio::task::spawn_blocking(check).await.map_err(|e| CoordinatorError::internal("checking blobs", e))?
     }
 }
 

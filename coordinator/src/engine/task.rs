@@ -259,6 +259,11 @@ impl Engine {
                 let records = vec![Record::Blobs(candidate.blobs)];
                 self.apply_or_retry(study, Event::Aggregated(round, candidate.manifest), records).await;
             }
+            // Nothing that a site sends can mend this: every further round would fail in the same way.
+            Err(error) if error.code() == ErrorCode::Internal => {
+                error!(%study, %round, %error, "study cannot go on");
+                self.apply_or_retry(study, Event::Abort(error.to_string()), Vec::new()).await;
+            }
             Err(error) => {
                 error!(%study, %round, %error, "round cannot be aggregated");
                 self.apply_or_retry(study, Event::AggregationFailed(round, error.to_string()), Vec::new()).await;
@@ -278,11 +283,11 @@ impl Engine {
                 let (blobs, plan, work) = (Arc::clone(&blobs), Arc::clone(&plan), Arc::clone(&order));
                 let result = tokio::task::spawn_blocking(move || aggregate(&blobs, &plan, &work)).await;
                 match result {
-                    Ok(Err(error)) if error.code().is_retryable() => {
+                    Ok(Err(error)) if error.code() == ErrorCode::Unavailable => {
                         warn!(study = %order.study, round = %order.round, %error, "aggregation is tried again");
                     }
                     Ok(outcome) => break outcome,
-                    Err(error) => break Err(CoordinatorError::identity("aggregating", error)),
+                    Err(error) => break Err(CoordinatorError::internal("aggregating", error)),
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,

@@ -116,6 +116,25 @@ async fn a_restart_in_the_middle_of_aggregating_asks_again() {
 }
 
 #[tokio::test]
+async fn a_damaged_generation_ends_the_study_and_not_one_round_after_the_other() {
+    let (_dir, house) = house().await;
+    let plan = plan(1, None);
+    let base = house.create(&plan, &["a"]).await;
+    house.report("a", 0, base, 0.5).await;
+    house.until("collecting").await;
+    let manifest = EnsembleManifest::parse(&house.blobs.read_small(&base, 1 << 20).unwrap()).unwrap();
+    let file = house.blobs.path(&manifest.members[0].digest);
+    std::fs::write(&file, &std::fs::read(&file).unwrap()[..100]).unwrap();
+    let update = house.update(&plan, "a", 1, base, 2.5).await;
+    house.intake.submit(site("a"), update).await.unwrap();
+    let ended = house.until("aborted").await;
+    let Phase::Ended { outcome: consilium_common::round::Outcome::Aborted { reason }, .. } = ended.phase else {
+        panic!("{ended:?}")
+    };
+    assert!(reason.starts_with("reading the published generation: "), "{reason}");
+}
+
+#[tokio::test]
 async fn a_deadline_with_a_quorum_closes_a_phase() {
     let (_dir, house) = house().await;
     let plan = plan(1, Some(60));

@@ -80,7 +80,7 @@ impl RequestedKey {
 impl Authority {
     /// Makes a new CA; answers it and its key as PEM.
     pub(crate) fn create(now: Timestamp) -> Result<(Self, String)> {
-        let bad = |e: rcgen::Error| CoordinatorError::identity("making the CA", e);
+        let bad = |e: rcgen::Error| CoordinatorError::internal("making the CA", e);
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(bad)?;
         let mut params = base_params(now, CA_YEARS * YEAR_S)?;
         // The random part keeps the CAs of two coordinators apart in a log or an error message.
@@ -100,7 +100,7 @@ impl Authority {
             fs::read_to_string(&path).doing(|| format!("reading {}", path.display()))
         };
         let (ca_pem, key_pem) = (read(CA_CERT)?, read(CA_KEY)?);
-        let bad = |why: String| CoordinatorError::identity(format!("reading the CA in {}", identity.display()), why);
+        let bad = |why: String| CoordinatorError::internal(format!("reading the CA in {}", identity.display()), why);
         let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes()).map_err(|e| bad(e.to_string()))?;
         let key = KeyPair::from_pem(&key_pem).map_err(|e| bad(e.to_string()))?;
         let issuer = Issuer::from_ca_cert_der(&ca, key).map_err(|e| bad(e.to_string()))?;
@@ -129,7 +129,7 @@ impl Authority {
         let mut params = base_params(now, OWN_YEARS * YEAR_S)?;
         params.distinguished_name.push(DnType::CommonName, "Consilium coordinator");
         params.subject_alt_names =
-            CertificateParams::new(names).map_err(|e| CoordinatorError::identity(doing(), e))?.subject_alt_names;
+            CertificateParams::new(names).map_err(|e| CoordinatorError::internal(doing(), e))?.subject_alt_names;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let mut issued = self.issue(params, doing)?;
         issued.certificate.push_str(&self.ca_pem);
@@ -151,7 +151,7 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         let certificate = params
             .signed_by(&key.0, &self.issuer)
-            .map_err(|e| CoordinatorError::identity(format!("making the certificate of site {site}"), e))?;
+            .map_err(|e| CoordinatorError::internal(format!("making the certificate of site {site}"), e))?;
         Ok(SiteCertificate { pem: certificate.pem(), serial, expires: now.plus_seconds(SITE_CERTIFICATE_S) })
     }
 
@@ -176,11 +176,11 @@ impl Authority {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let signed = list.signed_by(&self.issuer);
-        Ok(signed.map_err(|e| CoordinatorError::identity("signing the list of revoked certificates", e))?.into())
+        Ok(signed.map_err(|e| CoordinatorError::internal("signing the list of revoked certificates", e))?.into())
     }
 
     fn issue(&self, params: CertificateParams, doing: impl Fn() -> String) -> Result<Issued> {
-        let bad = |e: rcgen::Error| CoordinatorError::identity(doing(), e);
+        let bad = |e: rcgen::Error| CoordinatorError::internal(doing(), e);
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(bad)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(bad)?;
         Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
@@ -201,7 +201,7 @@ fn base_params(now: Timestamp, lifetime_s: u64) -> Result<CertificateParams> {
 
 fn name_client(params: &mut CertificateParams, common_name: &str, uri: &str) -> Result<()> {
     params.distinguished_name.push(DnType::CommonName, common_name);
-    let uri = uri.try_into().map_err(|e: rcgen::Error| CoordinatorError::identity(format!("naming {uri}"), e))?;
+    let uri = uri.try_into().map_err(|e: rcgen::Error| CoordinatorError::internal(format!("naming {uri}"), e))?;
     params.subject_alt_names = vec![SanType::URI(uri)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     Ok(())
@@ -215,7 +215,7 @@ fn since_epoch(at: Timestamp, plus_s: u64) -> Duration {
 /// Random bytes from the operating system.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    SysRng.try_fill_bytes(&mut bytes).map_err(|e| CoordinatorError::identity("drawing random bytes", e))?;
+    SysRng.try_fill_bytes(&mut bytes).map_err(|e| CoordinatorError::internal("drawing random bytes", e))?;
     Ok(bytes)
 }
 

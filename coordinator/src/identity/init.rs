@@ -52,6 +52,12 @@ pub fn init_listening(data_dir: &Path, names: &[String], listen: SocketAddr) -> 
             return Err(CoordinatorError::Exists { path: path.clone() });
         }
     }
+    // A configuration that lies there already, from a person or from an init that was killed, is kept.
+    let kept = if paths.config.exists() { Some(CoordinatorConfig::load(data_dir)?) } else { None };
+    if let Some(kept) = kept.as_ref().filter(|kept| listen != default_listen() && kept.listen != listen) {
+        let why = format!("{} says {}; change it there, or leave --listen out", paths.config.display(), kept.listen);
+        return Err(Invalid::new("--listen", why).into());
+    }
     let names = all_names(names)?;
     let now = SystemClock.now();
     let (authority, ca_key) = Authority::create(now)?;
@@ -75,13 +81,13 @@ pub fn init_listening(data_dir: &Path, names: &[String], listen: SocketAddr) -> 
     ] {
         write_new(&aside.join(name), text, secret)?;
     }
-    // A configuration that lies there already, from a person or from an init that was killed, is kept.
-    let config = if paths.config.exists() {
-        CoordinatorConfig::load(data_dir)?
-    } else {
-        let config = CoordinatorConfig { data_dir: data_dir.to_owned(), listen };
-        config.write_new()?;
-        config
+    let config = match kept {
+        Some(kept) => kept,
+        None => {
+            let config = CoordinatorConfig { data_dir: data_dir.to_owned(), listen };
+            config.write_new()?;
+            config
+        }
     };
     fs::rename(&aside, &paths.identity).doing(|| format!("creating {}", paths.identity.display()))?;
     Ok(InitReport { ca_fingerprint: authority.fingerprint(), names, listen: config.listen, config: paths.config })
@@ -145,6 +151,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let listen = "127.0.0.1:9999".parse().unwrap();
         CoordinatorConfig { data_dir: dir.path().to_owned(), listen }.write_new().unwrap();
+        let other = init_listening(dir.path(), &[], "127.0.0.1:9998".parse().unwrap()).unwrap_err();
+        assert!(other.to_string().contains("says 127.0.0.1:9999"), "{other}");
         let report = init(dir.path(), &[]).unwrap();
         assert_eq!(report.listen, listen, "what the configuration says is kept");
         assert_eq!(CoordinatorConfig::load(dir.path()).unwrap().listen, listen);

@@ -55,7 +55,7 @@ impl TlsState {
         now: Timestamp,
     ) -> Result<Self> {
         let (cert, key) = (paths.identity.join(SERVER_CERT), paths.identity.join(SERVER_KEY));
-        let bad = |why: String| CoordinatorError::identity(format!("reading {} and its key", cert.display()), why);
+        let bad = |why: String| CoordinatorError::internal(format!("reading {} and its key", cert.display()), why);
         let chain = CertificateDer::pem_file_iter(&cert).map_err(|e| bad(e.to_string()))?;
         let chain = chain.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| bad(e.to_string()))?;
         let key = PrivateKeyDer::from_pem_file(&key).map_err(|e| bad(e.to_string()))?;
@@ -93,7 +93,7 @@ fn server_config(
     key: &PrivateKeyDer<'static>,
     revoked: CertificateRevocationListDer<'static>,
 ) -> Result<Arc<ServerConfig>> {
-    let bad = |why: String| CoordinatorError::identity("preparing TLS", why);
+    let bad = |why: String| CoordinatorError::internal("preparing TLS", why);
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
         .with_crls([revoked])
         .only_check_end_entity_revocation()

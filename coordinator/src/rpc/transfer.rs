@@ -28,7 +28,7 @@ pub(super) struct Service(pub(super) Arc<Context>);
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|e| CoordinatorError::identity("a file task ended abnormally", e))?
+        .map_err(|e| CoordinatorError::internal("a file task ended abnormally", e))?
 }
 
 fn owner(caller: &Caller) -> String {

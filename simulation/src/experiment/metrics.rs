@@ -32,7 +32,7 @@ pub struct Metrics {
     pub mean_over: Vec<SiteId>,
     /// One entry a generation, the first being the centrally trained ensemble.
     pub generations: Vec<Generation>,
-    /// Rounds whose candidate was refused, with the reason.
+    /// Rounds whose candidate was refused or could not be aggregated, with the reason.
     pub rejected: Vec<Rejected>,
     /// Every patch that was asked for.
     pub patches: Vec<Patch>,

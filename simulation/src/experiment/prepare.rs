@@ -221,7 +221,7 @@ fn link_into(file: &Path, folder: &Path) -> Result<(), ExperimentError> {
 fn highest_label(mask: &Path) -> Result<u8, ExperimentError> {
     let unreadable =
         |why: String| ExperimentError::Usage(format!("{} cannot be read as a mask: {why}", mask.display()));
-    if mask.extension().is_some_and(|e| e != "png") {
+    if mask.extension().is_some_and(|e| !e.eq_ignore_ascii_case("png")) {
         return Ok(1);
     }
     let labels = image::open(mask).map_err(|e| unreadable(e.to_string()))?.to_luma8();
@@ -280,6 +280,9 @@ mod tests {
         assert!(highest_label(&path).unwrap_err().to_string().contains("save the foreground as 1"));
         image::GrayImage::from_fn(4, 4, |x, _| image::Luma([[255, 0, 2, 1][x as usize]])).save(&path).unwrap();
         assert_eq!(highest_label(&path).unwrap(), 2);
+        let upper = folder.path().join("M.PNG");
+        std::fs::rename(&path, &upper).unwrap();
+        assert_eq!(highest_label(&upper).unwrap(), 2);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(crate) fn page(story: &Story, figures: &Figures) -> Result<String, ReportErr
 }
 
 const DICE_CAPTION: &str = "Dice on slides that nobody learned from: 1 is a perfect outline, 0 a miss. The bold line is \
-    the mean over all hospitals but the central one, whose own line is dashed.";
+    the mean over the other hospitals; the central one's own line is dashed.";
 const PATCHES_CAPTION: &str = "For each hospital, the least certain patch of its first and of its last round: the \
     tissue, what the ensemble drew, where it was unsure, and the correction. Under each: mean uncertainty, and Dice of \
     the drawing before it was corrected.";
@@ -138,12 +138,16 @@ fn outcome(metrics: &Metrics) -> String {
     } else {
         format!("stayed at {last:.2}")
     };
-    let others = count(metrics.mean_over.len());
+    let all = metrics.sites.iter().filter(|site| **site != metrics.central).count();
+    let others = match metrics.mean_over.len() {
+        n if n == all => format!("the {} other hospitals", count(n)),
+        n => format!("the {} of {} other hospitals with figures for every generation", count(n), count(all)),
+    };
     let at_home: Vec<f64> = metrics.generations.iter().filter_map(|g| g.sites.get(&metrics.central)).copied().collect();
     let home = at_home.first().zip(at_home.last()).map_or(String::new(), |(first, last)| {
         format!(" At the central one, {}, it went from {first:.2} to {last:.2}.", metrics.central)
     });
-    format!("On slides that nobody learned from, mean Dice over the {others} other hospitals {change}.{home}")
+    format!("On slides that nobody learned from, mean Dice over {others} {change}.{home}")
 }
 
 fn tiles(body: &mut String, story: &Story) {
@@ -163,19 +167,11 @@ fn tiles(body: &mut String, story: &Story) {
 }
 
 fn dice_text(story: &Story) -> String {
-    let metrics = &story.metrics;
-    let own = metrics.generations.iter().filter_map(|g| g.sites.get(&metrics.central)).copied().collect::<Vec<f64>>();
-    let central = match (own.first(), own.last()) {
-        (Some(first), Some(last)) => format!(
-            " At {}, where the first ensemble was trained, Dice went from {first:.2} to {last:.2}, which shows whether \
-             learning from the others cost anything at home.",
-            metrics.central
-        ),
-        _ => String::new(),
-    };
     format!(
-        "Generation 0 knows the stain and the scanner of one laboratory only. Each further generation is the average of \
-         what all hospitals learned in one round.{central}"
+        "Generation 0 knows the stain and the scanner of one laboratory only, {}. Each further generation is the average \
+         of what all hospitals learned in one round; the dashed line shows whether learning from the others cost \
+         anything at home.",
+        story.metrics.central
     )
 }
 

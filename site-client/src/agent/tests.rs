@@ -209,10 +209,24 @@ async fn a_round_that_closed_meanwhile_is_no_failure() {
     let scene = Scene::new();
     let fake = scene.coordinator().await;
     fake.state().refuse_update = Some(ErrorCode::OutOfDate);
+    ends_idle_without_an_update(&scene, &fake).await;
+    assert!(!fake.state().uploads.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_closed_during_the_upload_is_no_failure() {
+    let scene = Scene::new();
+    let fake = scene.coordinator().await;
+    fake.state().refuse_upload = Some(ErrorCode::OutOfDate);
+    fake.state().refuse_update = Some(ErrorCode::OutOfDate);
+    ends_idle_without_an_update(&scene, &fake).await;
+}
+
+async fn ends_idle_without_an_update(scene: &Scene, fake: &Fake) {
     fake.ask(Task::Learn(scene.order(1)));
-    let agent = scene.agent(&fake, "a", MASKS).await;
+    let agent = scene.agent(fake, "a", MASKS).await;
     let idle = async {
-        while !matches!(state_of(&scene, "a").await, Some(AgentState::Idle { waiting_for }) if waiting_for == "the other sites")
+        while !matches!(state_of(scene, "a").await, Some(AgentState::Idle { waiting_for }) if waiting_for == "the other sites")
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

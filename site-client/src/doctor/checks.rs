@@ -10,7 +10,6 @@ use tokio::net::{TcpStream, lookup_host};
 use super::Check;
 use crate::clock;
 use crate::config::{CorrectorConfig, SiteConfig};
-use crate::files;
 use crate::identity::{self, IdentityFiles};
 use crate::layout::Layout;
 use crate::ledger::Ledger;
@@ -23,8 +22,8 @@ const LEAST_BYTES: u64 = 1 << 30;
 const DAYS_LEFT: u64 = 14;
 
 pub(super) fn writable(what: &str, dir: &Path) -> Check {
-    let made = files::create_private_dir(dir).map_err(|e| e.to_string());
-    match made.and_then(|()| tempfile::tempfile_in(dir).map_err(|e| e.to_string())) {
+    let made = std::fs::create_dir_all(dir);
+    match made.and_then(|()| tempfile::tempfile_in(dir)) {
         Ok(_) => Check::ok(what, format!("{} can be written", dir.display())),
         Err(e) => {
             Check::fail(what, format!("{} cannot be written: {e}", dir.display()), "give this user write permission")
@@ -185,6 +184,13 @@ mod tests {
         assert!(checks.iter().all(|c| c.verdict == Verdict::Ok || !c.next.is_empty()));
         assert_eq!(identity(&config)[0].verdict, Verdict::Fail);
         assert_eq!(writable("state folder", &config.state_dir).verdict, Verdict::Ok);
+        let shared = dir.path().join("corrections");
+        assert_eq!(writable("corrections", &shared).verdict, Verdict::Ok);
+        let mode = |dir: &Path| std::fs::metadata(dir).unwrap().permissions().mode() & 0o700;
+        std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(private(&shared).unwrap().next.contains("chmod 700"));
+        std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(mode(&shared))).unwrap();
+        assert!(private(&shared).is_none());
         files::write_atomic(&dir.path().join("plain"), b"", files::SHARED).unwrap();
         assert_eq!(writable("state folder", &dir.path().join("plain/below")).verdict, Verdict::Fail);
     }

@@ -1,5 +1,5 @@
 //! `doctor`: everything that can be wrong at a site, checked one after the other, each with its next step. Changes
-//! nothing, except that it makes a missing state folder, and sends nothing but the empty question whether there is
+//! nothing, except that it makes the folders to write to where they are missing, and sends nothing but the empty question whether there is
 //! something to do.
 
 mod checks;
@@ -8,6 +8,7 @@ mod slides;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::config::SiteConfig;
+use crate::files;
 
 /// How a check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +59,8 @@ impl Check {
 /// All checks of a site. `seen` hears how many slides are checked, of how many.
 pub async fn examine(config: &SiteConfig, seen: impl Fn(u64, u64) + Send + Sync + 'static) -> Vec<Check> {
     let mut all = vec![Check::ok("config", format!("site {}, coordinator {}", config.site, config.coordinator))];
+    // Where that fails, the check says why.
+    let _ = files::create_private_dir(&config.state_dir);
     all.push(checks::writable("state folder", &config.state_dir));
     all.extend(checks::private(&config.state_dir));
     all.push(checks::space(&config.state_dir));

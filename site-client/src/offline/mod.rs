@@ -114,6 +114,17 @@ fn scan_one(
     })
 }
 
+/// What an evaluation found.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// The figures.
+    pub report: EvaluationReport,
+    /// Slides that could not be used.
+    pub left_out: Vec<LeftOut>,
+    /// Whether the slides are marked `test`; others may have been trained on.
+    pub held_out: bool,
+}
+
 /// Evaluates a bundle on the test slides that have masks; where none is marked `test`, on all that have masks and are not
 /// marked `train`.
 pub fn evaluate(
@@ -121,9 +132,10 @@ pub fn evaluate(
     settings: &ScanSettings,
     data: &Path,
     seen: Progress<'_>,
-) -> Result<(EvaluationReport, Vec<LeftOut>), SiteError> {
+) -> Result<Evaluated, SiteError> {
     let (ensemble, folder) = (load(bundle, settings)?, open(data)?);
     let slides = with_masks(&folder, Split::Test, Split::Train)?;
+    let held_out = slides.iter().all(|slide| slide.split == Split::Test);
     let task = &ensemble.manifest.task;
     let predictor = Predictor::new(&ensemble);
     let mut pooled = Pooled::new(task.classes.len());
@@ -148,7 +160,7 @@ pub fn evaluate(
         pooled_dice: pooled.pooled_dice(),
         ece: pooled.ece(),
     };
-    Ok((report, left_out))
+    Ok(Evaluated { report, left_out, held_out })
 }
 
 fn load(bundle: &Path, settings: &ScanSettings) -> Result<Arc<Ensemble>, SiteError> {
@@ -170,8 +182,8 @@ fn left_out(folder: &DataFolder) -> Vec<LeftOut> {
     folder.problems.iter().map(|p| LeftOut { slide: p.slide.clone(), why: p.why.clone() }).collect()
 }
 
-/// The slides of a split that have masks; where the split is empty, all that have masks but those of `never`: what is
-/// evaluated on is not trained on.
+/// The slides of a split that have masks; where the split is empty, all that have masks but those of `never`.
+/// With at least one slide marked `test`, what is evaluated on is not trained on.
 fn with_masks(folder: &DataFolder, split: Split, never: Split) -> Result<Vec<SlideEntry>, SiteError> {
     let masked = |slide: &&SlideEntry| slide.mask.is_some();
     let mut slides: Vec<SlideEntry> = folder.of(split).filter(masked).cloned().collect();

@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) fail: Option<ErrorCode>,
     /// Updates are refused so.
     pub(crate) refuse_update: Option<ErrorCode>,
+    /// Uploads are refused so.
+    pub(crate) refuse_upload: Option<ErrorCode>,
 }
 
 #[derive(Clone)]
@@ -147,7 +149,8 @@ impl Federation for Service {
         self.check()?;
         let update: Update = request.into_inner().try_into().unwrap();
         let mut state = self.state();
-        assert!(update.members.iter().all(|m| state.blobs.contains_key(m)), "blobs come before the update");
+        let complete = update.members.iter().all(|m| state.blobs.contains_key(m));
+        assert!(complete || state.refuse_upload.is_some(), "blobs come before the update");
         state.tasks.retain(|task| !matches!(task, Task::Learn(order) if order.round == update.round));
         if let Some(code) = state.refuse_update {
             return Err(to_status(code, "the round is closed"));
@@ -211,6 +214,9 @@ impl Transfer for Service {
         &self,
         request: Request<Streaming<v1::UploadRequest>>,
     ) -> Result<Response<v1::UploadResponse>, Status> {
+        if let Some(code) = self.state().refuse_upload {
+            return Err(to_status(code, "the round is closed"));
+        }
         let mut stream = request.into_inner();
         let mut last = v1::UploadResponse { have_bytes: 0, complete: false };
         let mut first = true;

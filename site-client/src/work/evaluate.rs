@@ -35,6 +35,7 @@ pub(crate) async fn held_out(job: &Job<'_>, ensemble: &Loaded) -> Result<Evaluat
     let predictor = (!slides.is_empty()).then(|| Arc::new(Predictor::new(ensemble)));
     let mut pooled = Pooled::new(classes);
     let mut reports = Vec::new();
+    let mut crashed = false;
     for (index, slide) in slides.iter().enumerate() {
         let Some(predictor) = predictor.clone() else { break };
         let (one, plan, reporter) = (slide.clone(), job.plan.clone(), reporter.clone());
@@ -45,7 +46,9 @@ pub(crate) async fn held_out(job: &Job<'_>, ensemble: &Loaded) -> Result<Evaluat
             };
             Ok(evaluate_entry(&one, &plan.task, &plan.scan, &predictor, &seen))
         };
-        match of_slide(computing(&work.compute, "evaluating a slide", run).await)? {
+        let done = computing(&work.compute, "evaluating a slide", run).await;
+        crashed |= matches!(done, Err(SiteError::Crashed(_)));
+        match of_slide(done)? {
             Ok(result) => {
                 work.journal.clear_problem(&slide.name).await?;
                 pooled.add(&result);
@@ -57,6 +60,10 @@ pub(crate) async fn held_out(job: &Job<'_>, ensemble: &Loaded) -> Result<Evaluat
                 work.journal.put_problem(&slide.name, &why).await?;
             }
         }
+    }
+    // A gate that hears nothing lets a candidate pass: a site that cannot evaluate any more says so instead.
+    if crashed && reports.is_empty() {
+        return Err(SiteError::Crashed("evaluating every held-out slide"));
     }
     let evaluation = Evaluation {
         study: order.study.clone(),
@@ -70,7 +77,7 @@ pub(crate) async fn held_out(job: &Job<'_>, ensemble: &Loaded) -> Result<Evaluat
     evaluation.validate(classes)?;
     write_report(job, reports, &pooled)?;
     work.journal.put_evaluation(&evaluation).await?;
-    // What the journal reads back is what is sent, now and after a restart: JSON may change the last bit of a figure.
+    // The first one that was kept is what is sent, now and after a restart.
     let kept = work.journal.evaluation(order).await?;
     kept.ok_or_else(|| SiteError::Damaged {
         path: work.layout.journal(),

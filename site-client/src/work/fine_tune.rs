@@ -235,6 +235,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn corrections_of_slides_that_are_held_out_now_are_not_trained_on() {
+        let slide =
+            |name: &str, split| SlideEntry { name: name.into(), path: name.into(), mask: None, split, mpp: None };
+        let slides = vec![slide("pool", Split::Pool), slide("test", Split::Test)];
+        let folder = DataFolder { root: "data".into(), slides, problems: vec![] };
+        let patch = |slide: &str| Selected {
+            name: "patch-01".into(),
+            generation: consilium_common::GenerationNumber(0),
+            scored: consilium_learning::acquisition::ScoredPatch {
+                slide: slide.into(),
+                patch: consilium_learning::acquisition::PatchBox { x: 0, y: 0, side: 16 },
+                score: 1.0,
+                mean_uncertainty: 0.5,
+                tissue: 1.0,
+            },
+            level0_x: 0,
+            level0_y: 0,
+        };
+        let selections =
+            BTreeMap::from([(1, vec![patch("pool"), patch("test")]), (2, vec![patch("test"), patch("gone")])]);
+        let corrections = vec![(1, 0), (1, 1), (2, 0), (2, 1)];
+        assert_eq!(without_held_out(corrections, &selections, &folder), [(1, 0), (2, 1)]);
+    }
+
+    #[test]
     fn the_ends_of_a_loss_curve() {
         let losses: Vec<f32> = (0..20).map(|i| i as f32).collect();
         assert_eq!(ends(&losses), (0.5, 18.5));

@@ -37,7 +37,7 @@ pub(crate) async fn update(job: &Job<'_>, set: &TrainingSet) -> Result<Update, S
     update.validate(job.plan.members)?;
     files::write_json(&work.layout.round(&order.study, order.round).join("update.json"), &update)?;
     work.journal.put_update(&update).await?;
-    // What the journal reads back is what is sent, now and after a restart: JSON may change the last bit of a figure.
+    // The first one that was kept is what is sent, now and after a restart.
     let kept = work.journal.update(order).await?;
     kept.ok_or_else(|| SiteError::Damaged {
         path: work.layout.journal(),
