@@ -96,7 +96,7 @@ async fn an_upload_goes_on_after_the_connection_and_the_coordinator_broke() {
     let a = EnrolledSite { channel, ..a };
     assert_eq!(a.stat(&digest).await, (half as u64, false));
     let twice = a.send(&delta, 0, 10_000, CHUNK).await.unwrap_err();
-    assert_eq!(from_status(&twice), ErrorCode::OutOfDate, "{twice}");
+    assert_eq!(from_status(&twice), ErrorCode::Unavailable, "{twice}");
     let incomplete = a.federation().submit(v1::SubmitRequest::from(&update(&order, 2, digest))).await.unwrap_err();
     assert_eq!(from_status(&incomplete), ErrorCode::NotFound, "{incomplete}");
     assert!(a.send(&delta, half, delta.len(), CHUNK).await.unwrap().complete);
