@@ -184,12 +184,14 @@ mod tests {
         assert!(checks.iter().all(|c| c.verdict == Verdict::Ok || !c.next.is_empty()));
         assert_eq!(identity(&config)[0].verdict, Verdict::Fail);
         assert_eq!(writable("state folder", &config.state_dir).verdict, Verdict::Ok);
-        let shared = dir.path().join("corrections");
+        let (shared, usual) = (dir.path().join("corrections"), dir.path().join("usual"));
         assert_eq!(writable("corrections", &shared).verdict, Verdict::Ok);
-        let mode = |dir: &Path| std::fs::metadata(dir).unwrap().permissions().mode() & 0o700;
+        std::fs::create_dir(&usual).unwrap();
+        let mode = |dir: &Path| std::fs::metadata(dir).unwrap().permissions().mode();
+        assert_eq!(mode(&shared), mode(&usual), "the pathologist must be able to enter");
         std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o750)).unwrap();
         assert!(private(&shared).unwrap().next.contains("chmod 700"));
-        std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(mode(&shared))).unwrap();
+        std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o700)).unwrap();
         assert!(private(&shared).is_none());
         files::write_atomic(&dir.path().join("plain"), b"", files::SHARED).unwrap();
         assert_eq!(writable("state folder", &dir.path().join("plain/below")).verdict, Verdict::Fail);

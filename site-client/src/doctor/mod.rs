@@ -1,6 +1,6 @@
 //! `doctor`: everything that can be wrong at a site, checked one after the other, each with its next step. Changes
-//! nothing, except that it makes the folders to write to where they are missing, and sends nothing but the empty question whether there is
-//! something to do.
+//! nothing, except that it makes the folders to write to where they are missing, and sends nothing but the empty
+//! question whether there is something to do.
 
 mod checks;
 mod slides;

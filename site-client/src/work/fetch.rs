@@ -102,6 +102,7 @@ async fn make_room(job: &Job<'_>) -> Result<(), SiteError> {
             keep.extend(parsed.members.iter().map(|m| m.digest));
         }
     }
+    keep.extend(work.journal.members(job.order).await?.values().map(|record| record.delta));
     keep.extend(work.journal.unanswered_deltas().await?);
     work.blobs.keep_only(&keep)
 }

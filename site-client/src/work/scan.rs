@@ -167,7 +167,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     #[tokio::test]
-    async fn a_decoder_that_crashes_costs_its_slide_and_a_full_disk_the_step() {
+    async fn a_decoder_that_crashes_costs_its_slide_and_no_more() {
         let compute = Arc::new(Semaphore::new(1));
         let crash = computing(&compute, "scanning a slide", |_| -> Result<Result<(), String>, _> {
             panic!("a decoder of a broken slide")
