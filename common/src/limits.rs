@@ -46,5 +46,7 @@ pub const MAX_FLAT_IMAGE_PX: u64 = 1 << 28;
 pub const MAX_SLIDE_SIDE_PX: u32 = 1 << 20;
 /// Side of a TIFF tile in pixels; scanners use 240 to 1024.
 pub const MAX_TIFF_TILE_PX: u32 = 4096;
+/// Tiles of a slide that may be damaged: a thousand of 256 px are 4 mm2 at 0.25 um/px; beyond, the copy is bad.
+pub const MAX_SLIDE_HOLES: usize = 1000;
 /// Levels of a slide pyramid.
 pub const MAX_LEVELS: usize = 64;

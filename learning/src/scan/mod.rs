@@ -13,6 +13,7 @@ mod output;
 mod overlay;
 mod reader;
 mod result;
+mod strip;
 mod window;
 
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -28,6 +29,7 @@ pub use error::ScanError;
 pub use output::{ScanFiles, write_outputs};
 pub use overlay::overlay_image;
 pub use result::{ScanResult, ScanTiming};
+pub use strip::Strip;
 pub use window::{gaussian_weights, tile_starts};
 
 use crate::network::Predictor;

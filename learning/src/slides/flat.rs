@@ -9,7 +9,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
 
 use super::error::SlideError;
 use super::region::{paste, white_level};
-use super::{Level, SlideReader};
+use super::{About, Level, SlideReader};
 
 /// A flat image with a spacing, held in memory.
 #[derive(Debug)]
@@ -57,6 +57,10 @@ impl SlideReader for FlatSlide {
 
     fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn about(&self) -> About {
+        About::new("flat image", None, Some(self.mpp))
     }
 }
 

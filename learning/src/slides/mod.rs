@@ -6,6 +6,7 @@
 //! area that it covers, computed from its absolute position, so reading a region equals cropping the whole.
 //! Not read: striped TIFF, JPEG 2000, vendor formats other than Aperio SVS; the error says how to convert.
 
+mod about;
 mod cache;
 mod decode;
 mod error;
@@ -25,6 +26,7 @@ use std::path::Path;
 use consilium_common::Mpp;
 use image::RgbImage;
 
+pub use about::{About, Hole};
 pub use error::SlideError;
 pub use flat::FlatSlide;
 pub use mask::{check_mask, read_mask_at};
@@ -62,6 +64,16 @@ pub trait SlideReader: Send + Sync {
     /// Where the slide comes from, for messages.
     fn path(&self) -> &Path {
         Path::new("(slide in memory)")
+    }
+
+    /// What the file says about itself.
+    fn about(&self) -> About {
+        About::default()
+    }
+
+    /// The parts that reads so far could not decode; they are white in what was read.
+    fn holes(&self) -> Vec<Hole> {
+        Vec::new()
     }
 }
 

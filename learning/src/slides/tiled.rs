@@ -8,13 +8,14 @@ use consilium_common::Mpp;
 use image::RgbImage;
 use rayon::prelude::*;
 
+use super::about::Holes;
 use super::cache::{Tile, TileCache};
 use super::decode::{self, Photometric};
 use super::error::SlideError;
 use super::file::SharedFile;
 use super::pages::{self, Page};
 use super::region::{inside, white_level};
-use super::{Level, SlideReader, spacing};
+use super::{About, Hole, Level, SlideReader, spacing};
 
 /// A tiled TIFF slide. Reads share one open file without a lock; tiles of one read are decoded on all cores.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct TiledSlide {
     levels: Vec<Level>,
     mpp: Mpp,
     cache: TileCache,
+    holes: Holes,
+    about: About,
 }
 
 impl TiledSlide {
@@ -37,13 +40,22 @@ impl TiledSlide {
         if found.pages[0].photometric == Photometric::Palette {
             return Err(SlideError::unsupported(path, "a slide with a colour palette"));
         }
-        let mpp = match mpp {
-            Some(given) => given,
-            None => spacing::from_tags(path, &found.spacing)?,
-        };
+        let stated = spacing::from_tags(path, &found.spacing);
+        let format = if found.spacing.description.starts_with("Aperio") { "Aperio SVS" } else { "tiled TIFF" };
+        let about = About::new(format, stated.as_ref().ok().copied(), mpp);
+        let mpp = mpp.map_or(stated, Ok)?;
         let file = SharedFile::new(File::open(path).map_err(|e| SlideError::read(path, "header", e))?);
         let (pages, levels) = (found.pages, found.levels);
-        Ok(Self { path: path.to_owned(), file, pages, levels, mpp, cache: TileCache::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            pages,
+            levels,
+            mpp,
+            cache: TileCache::default(),
+            holes: Holes::default(),
+            about,
+        })
     }
 
     fn tile(&self, level: usize, index: u64) -> Result<Tile, SlideError> {
@@ -51,13 +63,29 @@ impl TiledSlide {
             return Ok(tile);
         }
         let page = &self.pages[level];
-        let rgb = match stored_samples(&self.path, &self.file, page, index)? {
-            Some(samples) => decode::to_rgb(page, samples),
-            None => vec![255; page.tile_width as usize * page.tile_height as usize * 3],
+        let blank = || vec![255; page.tile_width as usize * page.tile_height as usize * 3];
+        let rgb = match stored_samples(&self.path, &self.file, page, index) {
+            Ok(Some(samples)) => decode::to_rgb(page, samples),
+            Ok(None) => blank(),
+            Err(SlideError::Damaged { why, .. }) => {
+                self.holes.add(&self.path, index, self.hole(level, index, why), page.chunks.len() as u64)?;
+                blank()
+            }
+            Err(other) => return Err(other),
         };
         let tile = Arc::new(rgb);
         self.cache.put((level, index), Arc::clone(&tile));
         Ok(tile)
+    }
+
+    fn hole(&self, level: usize, index: u64, why: String) -> Hole {
+        let (page, scale) = (&self.pages[level], self.levels[level].downsample);
+        let columns = u64::from(page.columns());
+        let (column, row) = ((index % columns) as u32, (index / columns) as u32);
+        let at = |tile: u32, side: u32| (f64::from(tile) * f64::from(side) * scale).floor() as u32;
+        let side = |side: u32| (f64::from(side) * scale).ceil() as u32;
+        let (x, y) = (at(column, page.tile_width), at(row, page.tile_height));
+        Hole { x, y, w: side(page.tile_width), h: side(page.tile_height), level, why }
     }
 }
 
@@ -72,6 +100,14 @@ impl SlideReader for TiledSlide {
 
     fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn about(&self) -> About {
+        self.about.clone()
+    }
+
+    fn holes(&self) -> Vec<Hole> {
+        self.holes.all()
     }
 
     fn read_level(&self, level: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, SlideError> {
