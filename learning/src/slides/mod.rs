@@ -12,6 +12,7 @@ mod decode;
 mod error;
 mod file;
 mod flat;
+mod jpeg2000;
 mod mask;
 mod pages;
 mod pyramid;
