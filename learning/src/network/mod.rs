@@ -13,7 +13,7 @@ pub(crate) mod norm;
 pub(crate) mod planes;
 mod predictor;
 pub mod random;
-mod simd;
+pub(crate) mod simd;
 mod weights;
 
 pub use ensemble::Ensemble;

@@ -2,7 +2,7 @@
 //!
 //! Neighbouring reads overlap (half-tile steps, resampling margins); without this each tile would be decoded four times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of decoded tiles that one slide keeps: one row of 256 px tiles of a slide 170,000 px wide.
@@ -14,13 +14,16 @@ pub(super) type TileKey = (usize, u64);
 /// RGB bytes of one tile.
 pub(super) type Tile = Arc<Vec<u8>>;
 
-/// A least-recently-used set of tiles.
+/// A least-recently-used set of tiles. Looking up and dropping take a time that hardly grows with their number.
 #[derive(Debug, Default)]
 pub(super) struct TileCache(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    tiles: BTreeMap<TileKey, (u64, Tile)>,
+    /// Each tile, and when it was used.
+    tiles: HashMap<TileKey, (u64, Tile)>,
+    /// The same times in order.
+    used: BTreeMap<u64, TileKey>,
     clock: u64,
     bytes: usize,
 }
@@ -29,26 +32,29 @@ impl TileCache {
     /// The tile, if it is still there.
     pub(super) fn get(&self, key: TileKey) -> Option<Tile> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.clock += 1;
-        let now = inner.clock;
-        let (used, tile) = inner.tiles.get_mut(&key)?;
-        *used = now;
+        let Inner { tiles, used, clock, .. } = &mut *inner;
+        let (time, tile) = tiles.get_mut(&key)?;
+        used.remove(time);
+        *clock += 1;
+        *time = *clock;
+        used.insert(*clock, key);
         Some(Arc::clone(tile))
     }
 
     /// Keeps the tile and drops the longest unused ones beyond the bound.
     pub(super) fn put(&self, key: TileKey, tile: Tile) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.clock += 1;
-        inner.bytes += tile.len();
-        let now = inner.clock;
-        if let Some((_, old)) = inner.tiles.insert(key, (now, tile)) {
-            inner.bytes -= old.len();
+        let Inner { tiles, used, clock, bytes } = &mut *inner;
+        *clock += 1;
+        *bytes += tile.len();
+        used.insert(*clock, key);
+        if let Some((time, old)) = tiles.insert(key, (*clock, tile)) {
+            used.remove(&time);
+            *bytes -= old.len();
         }
-        while inner.bytes > CACHE_BYTES && inner.tiles.len() > 1 {
-            let oldest = inner.tiles.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
-            let Some((_, dropped)) = oldest.and_then(|key| inner.tiles.remove(&key)) else { return };
-            inner.bytes -= dropped.len();
+        while *bytes > CACHE_BYTES && tiles.len() > 1 {
+            let Some((_, dropped)) = used.pop_first().and_then(|(_, key)| tiles.remove(&key)) else { return };
+            *bytes -= dropped.len();
         }
     }
 }
@@ -69,6 +75,7 @@ mod tests {
         assert!(cache.get((0, 0)).is_some(), "used a moment ago");
         assert!(cache.get((0, 1)).is_none(), "the longest unused");
         cache.put((0, 4), tile());
-        assert_eq!(cache.0.lock().unwrap().bytes, CACHE_BYTES);
+        let inner = cache.0.lock().unwrap();
+        assert_eq!((inner.bytes, inner.tiles.len(), inner.used.len()), (CACHE_BYTES, 4, 4));
     }
 }

@@ -10,6 +10,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::pages::Page;
+use super::{jpeg, jpeg2000};
 
 /// How the bytes of a tile are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,12 @@ pub(super) enum Compression {
     Lzw,
     Jpeg,
     Deflate,
+    /// Aperio's 33003: YCbCr whatever the container says.
+    Jpeg2000YCbCr,
+    /// Aperio's 33005: RGB whatever the container says.
+    Jpeg2000Rgb,
+    /// 34712: the container decides.
+    Jpeg2000,
 }
 
 impl Compression {
@@ -28,9 +35,16 @@ impl Compression {
             5 => Ok(Self::Lzw),
             7 => Ok(Self::Jpeg),
             8 | 32946 => Ok(Self::Deflate),
-            33003 | 33005 | 34712 => Err(format!("{tag} (JPEG 2000)")),
+            33003 => Ok(Self::Jpeg2000YCbCr),
+            33005 => Ok(Self::Jpeg2000Rgb),
+            34712 => Ok(Self::Jpeg2000),
             other => Err(other.to_string()),
         }
+    }
+
+    /// Whether decoded samples may differ from those that were stored.
+    pub(super) fn is_lossy(self) -> bool {
+        !matches!(self, Self::None | Self::Lzw | Self::Deflate)
     }
 }
 
@@ -48,11 +62,13 @@ impl Photometric {
     /// From the TIFF tag, if it fits the number of samples; otherwise its name.
     pub(super) fn from_tag(tag: u64, samples: usize, compression: Compression) -> Result<Self, &'static str> {
         match (tag, samples) {
+            (_, 3) if compression == Compression::Jpeg2000YCbCr => Ok(Self::YCbCr),
+            (_, 3) if compression == Compression::Jpeg2000Rgb => Ok(Self::Rgb),
             (1, 1 | 2) => Ok(Self::Grey),
             (2, 3 | 4) => Ok(Self::Rgb),
             (3, 1) => Ok(Self::Palette),
-            // Outside JPEG, subsampled YCbCr is packed in its own way that nobody uses for slides.
-            (6, 3) if compression == Compression::Jpeg => Ok(Self::YCbCr),
+            // Outside these, subsampled YCbCr is packed in its own way that nobody uses for slides.
+            (6, 3) if matches!(compression, Compression::Jpeg | Compression::Jpeg2000) => Ok(Self::YCbCr),
             (0, _) => Err("white-is-zero"),
             (1, _) => Err("grey"),
             (2, _) => Err("RGB"),
@@ -72,6 +88,9 @@ pub(super) fn samples(page: &Page, stored: Vec<u8>) -> Result<Vec<u8>, String> {
         Compression::Lzw => lzw(&stored, expected)?,
         Compression::Deflate => deflate(&stored, expected)?,
         Compression::Jpeg => jpeg(page, &stored)?,
+        Compression::Jpeg2000YCbCr | Compression::Jpeg2000Rgb | Compression::Jpeg2000 => {
+            jpeg2000::samples(&stored, page.tile_width as usize, page.tile_height as usize, page.samples)?
+        }
     };
     if data.len() < expected {
         return Err(format!("it holds {} of {expected} bytes", data.len()));
@@ -83,30 +102,54 @@ pub(super) fn samples(page: &Page, stored: Vec<u8>) -> Result<Vec<u8>, String> {
     Ok(data)
 }
 
+/// The RGB pixels of one whole tile (padding included), or why they cannot be had.
+pub(super) fn rgb(page: &Page, stored: Vec<u8>) -> Result<Vec<u8>, String> {
+    if page.compression == Compression::Jpeg && page.photometric == Photometric::YCbCr {
+        let size = (page.tile_width as usize, page.tile_height as usize);
+        // Converted while its rows are at hand.
+        if let Some(pixels) = jpeg::samples(page.tables.as_deref(), &stored, size, page.samples, true)? {
+            return Ok(pixels);
+        }
+    }
+    Ok(to_rgb(page, samples(page, stored)?))
+}
+
 /// RGB from the samples of a page.
-pub(super) fn to_rgb(page: &Page, mut data: Vec<u8>) -> Vec<u8> {
+fn to_rgb(page: &Page, mut data: Vec<u8>) -> Vec<u8> {
     match page.photometric {
         Photometric::Rgb if page.samples == 3 => data,
         Photometric::Rgb => data.chunks_exact(page.samples).flat_map(|p| [p[0], p[1], p[2]]).collect(),
         Photometric::Grey | Photometric::Palette => data.chunks_exact(page.samples).flat_map(|p| [p[0]; 3]).collect(),
         Photometric::YCbCr => {
-            data.chunks_exact_mut(3).for_each(ycbcr_to_rgb);
+            data.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| *pixel = ycbcr_to_rgb(*pixel));
             data
         }
     }
 }
 
 /// JFIF's full-range conversion in 16-bit fixed point, as libjpeg does it.
-fn ycbcr_to_rgb(pixel: &mut [u8]) {
+#[inline(always)]
+pub(super) fn ycbcr_to_rgb(pixel: [u8; 3]) -> [u8; 3] {
     let (y, cb, cr) = (i32::from(pixel[0]), i32::from(pixel[1]) - 128, i32::from(pixel[2]) - 128);
     let half = 1 << 15;
     let clamp = |value: i32| value.clamp(0, 255) as u8;
-    pixel[0] = clamp(y + ((91_881 * cr + half) >> 16));
-    pixel[1] = clamp(y + ((-22_554 * cb - 46_802 * cr + half) >> 16));
-    pixel[2] = clamp(y + ((116_130 * cb + half) >> 16));
+    [
+        clamp(y + ((91_881 * cr + half) >> 16)),
+        clamp(y + ((-22_554 * cb - 46_802 * cr + half) >> 16)),
+        clamp(y + ((116_130 * cb + half) >> 16)),
+    ]
 }
 
 fn jpeg(page: &Page, stored: &[u8]) -> Result<Vec<u8>, String> {
+    let size = (page.tile_width as usize, page.tile_height as usize);
+    match jpeg::samples(page.tables.as_deref(), stored, size, page.samples, false)? {
+        Some(samples) => Ok(samples),
+        None => other_jpeg(page, stored),
+    }
+}
+
+/// A JPEG that is not baseline, such as a progressive one.
+fn other_jpeg(page: &Page, stored: &[u8]) -> Result<Vec<u8>, String> {
     let whole = match &page.jpeg_tables {
         // The shared tables are a JPEG without an image: theirs without the end marker, then ours without the start.
         Some(tables) if stored.len() > 2 => [&tables[..tables.len() - 2], &stored[2..]].concat(),

@@ -1,30 +1,198 @@
 //! Reference masks: label maps of a whole slide, read at the plan's spacing by nearest neighbour.
 //!
 //! A mask has the slide's level-0 size, or the same shape at another size. Every pixel of the file is checked, also
-//! those that the spacing skips: a value that is no class means a wrong export.
+//! those that the spacing skips: a value that is no class means a wrong export. Tiled masks are read one row of tiles at a
+//! time, in memory that does not grow with their height; others are decoded whole.
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use consilium_common::plan::UNLABELLED;
 use consilium_common::{Mpp, limits};
-use image::{ExtendedColorType, GrayImage, Luma};
+use image::{ExtendedColorType, GrayImage};
 use tiff::decoder::{Decoder, DecodingResult};
 
-use super::decode::Compression;
 use super::error::SlideError;
 use super::file::{self, Kind, SharedFile};
 use super::pages::{self, Page};
-use super::{SlideReader, flat, scale, size_at, tiled};
+use super::{SlideReader, decode, flat, scale, size_at, tiled};
 
 /// Width and height.
 type Size = (u32, u32);
 
 /// An opened mask: whole in memory, or tiles in a file.
+#[derive(Debug)]
 enum Source {
     Whole(GrayImage),
     Tiles(SharedFile, Box<Page>),
+}
+
+/// Bytes of sampled rows that are kept of a row of tiles: 128 MiB are 512 rows of a mask 262,144 px wide.
+const STRIP_BYTES: u64 = 128 << 20;
+
+/// The mask of a slide at a spacing, read in bands of rows from top to bottom or in any other order.
+#[derive(Debug)]
+pub struct MaskReader {
+    path: PathBuf,
+    source: Source,
+    /// Size of the mask in the file.
+    stored: Size,
+    classes: usize,
+    /// For each column and row at the spacing its place in the file.
+    columns: Vec<u32>,
+    rows: Vec<u32>,
+    strip: Mutex<Option<Arc<Strip>>>,
+}
+
+/// The rows at the spacing that lie in one row of tiles.
+#[derive(Debug)]
+struct Strip {
+    tile_row: u32,
+    /// The first of them.
+    top: usize,
+    labels: Vec<u8>,
+}
+
+impl MaskReader {
+    /// Opens the mask of `slide`, whose values must be below `classes` or [`UNLABELLED`]. A tiled mask is not decoded yet.
+    ///
+    /// # Errors
+    /// The mask is missing or damaged, no 8-bit label map, of another shape than the slide, or absurdly large at the
+    /// spacing; values that are no class are found when they are read, or here if the mask is decoded whole.
+    pub fn open(path: &Path, slide: &dyn SlideReader, spacing: Mpp, classes: usize) -> Result<Self, SlideError> {
+        let base = slide.levels()[0];
+        let source = open(path)?;
+        let stored = match &source {
+            Source::Whole(image) => image.dimensions(),
+            Source::Tiles(_, page) => (page.width, page.height),
+        };
+        check_shape(path, stored, (base.width, base.height))?;
+        let (w, h) = size_at(slide, spacing);
+        if w.max(h) > limits::MAX_SLIDE_SIDE_PX {
+            let pixels = u64::from(w) * u64::from(h);
+            return Err(SlideError::RegionTooLarge { path: path.to_owned(), pixels });
+        }
+        if let Source::Whole(image) = &source {
+            check_values(path, classes, image.as_raw(), stored.0 as usize, stored, (0, 0))?;
+        }
+        let ratio = scale::ratio(slide, spacing);
+        let columns = nearest(w, ratio * f64::from(stored.0) / f64::from(base.width), stored.0);
+        let rows = nearest(h, ratio * f64::from(stored.1) / f64::from(base.height), stored.1);
+        Ok(Self { path: path.to_owned(), source, stored, classes, columns, rows, strip: Mutex::default() })
+    }
+
+    /// Width and height at the spacing, as [`size_at`] gives them for the slide.
+    pub fn size(&self) -> (u32, u32) {
+        (self.columns.len() as u32, self.rows.len() as u32)
+    }
+
+    /// `rows` rows from `y` on, each as wide as [`Self::size`]; rows below the mask are [`UNLABELLED`].
+    ///
+    /// Bands that follow one another from the top to the bottom have every pixel of the file checked, also between rows.
+    ///
+    /// # Errors
+    /// More than [`limits::MAX_FLAT_IMAGE_PX`] values are asked for, a tile is damaged, or a value is no class.
+    pub fn rows(&self, y: u32, rows: u32) -> Result<Vec<u8>, SlideError> {
+        let (w, h) = (self.columns.len(), self.rows.len());
+        let pixels = w as u64 * u64::from(rows);
+        if pixels > limits::MAX_FLAT_IMAGE_PX {
+            return Err(SlideError::RegionTooLarge { path: self.path.clone(), pixels });
+        }
+        let mut out = vec![UNLABELLED; pixels as usize];
+        let wanted = (y as usize).min(h)..(y as usize + rows as usize).min(h);
+        if wanted.is_empty() {
+            return Ok(out);
+        }
+        match &self.source {
+            Source::Whole(image) => {
+                let stride = self.stored.0 as usize;
+                self.fill(&mut out, &wanted, (0, 0), self.stored, image.as_raw(), stride);
+            }
+            Source::Tiles(file, page) => {
+                let tile_row = |row: usize| self.rows[row] / page.tile_height;
+                // Rows of tiles between this band and the one above it are checked with this one.
+                let above = wanted.start.checked_sub(1).map_or(0, |row| tile_row(row) + 1);
+                let last =
+                    if wanted.end == h { (self.stored.1 - 1) / page.tile_height } else { tile_row(wanted.end - 1) };
+                for number in above.min(tile_row(wanted.start))..=last {
+                    self.band(file, page, number, &wanted, &mut out)?;
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Fills in what one row of tiles holds of the wanted rows.
+    fn band(
+        &self,
+        file: &SharedFile,
+        page: &Page,
+        tile_row: u32,
+        wanted: &Range<usize>,
+        out: &mut [u8],
+    ) -> Result<(), SlideError> {
+        let top = tile_row * page.tile_height;
+        let inside = part(&self.rows, top, page.tile_height.min(self.stored.1 - top));
+        let width = self.columns.len();
+        if (inside.len() * width) as u64 > STRIP_BYTES {
+            return self.decode(file, page, tile_row, wanted, out);
+        }
+        let kept = self.strip.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let strip = match kept.filter(|strip| strip.tile_row == tile_row) {
+            Some(strip) => strip,
+            None => {
+                let mut labels = vec![0; inside.len() * width];
+                self.decode(file, page, tile_row, &inside, &mut labels)?;
+                let strip = Arc::new(Strip { tile_row, top: inside.start, labels });
+                *self.strip.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&strip));
+                strip
+            }
+        };
+        let common = wanted.start.max(inside.start)..wanted.end.min(inside.end);
+        if !common.is_empty() {
+            let from = &strip.labels[(common.start - strip.top) * width..(common.end - strip.top) * width];
+            out[(common.start - wanted.start) * width..][..from.len()].copy_from_slice(from);
+        }
+        Ok(())
+    }
+
+    /// Decodes and checks one row of tiles, tile by tile, into the wanted rows.
+    fn decode(
+        &self,
+        file: &SharedFile,
+        page: &Page,
+        tile_row: u32,
+        wanted: &Range<usize>,
+        out: &mut [u8],
+    ) -> Result<(), SlideError> {
+        let (stride, y0) = (page.tile_width as usize, tile_row * page.tile_height);
+        for column in 0..page.columns() {
+            let index = u64::from(tile_row) * u64::from(page.columns()) + u64::from(column);
+            let x0 = column * page.tile_width;
+            let data = tiled::decoded(&self.path, file, page, index, decode::samples)?;
+            let data = data.unwrap_or_else(|| vec![0; page.tile_bytes()]);
+            let size = (page.tile_width.min(self.stored.0 - x0), page.tile_height.min(self.stored.1 - y0));
+            check_values(&self.path, self.classes, &data, stride, size, (x0, y0))?;
+            self.fill(out, wanted, (x0, y0), size, &data, stride);
+        }
+        Ok(())
+    }
+
+    /// Copies into the wanted rows what lies in the part of the mask at `at` with `size`.
+    fn fill(&self, out: &mut [u8], wanted: &Range<usize>, at: Size, size: Size, data: &[u8], stride: usize) {
+        let across = part(&self.columns, at.0, size.0);
+        let down = part(&self.rows, at.1, size.1);
+        for y in down.start.max(wanted.start)..down.end.min(wanted.end) {
+            let line = &data[(self.rows[y] - at.1) as usize * stride..];
+            let to = &mut out[(y - wanted.start) * self.columns.len()..][across.clone()];
+            for (to, column) in to.iter_mut().zip(&self.columns[across.clone()]) {
+                *to = line[(column - at.0) as usize];
+            }
+        }
+    }
 }
 
 /// The mask of a slide at a spacing, of the size that [`size_at`] gives; values are class indices or [`UNLABELLED`].
@@ -38,39 +206,9 @@ pub fn read_mask_at(
     spacing: Mpp,
     classes: usize,
 ) -> Result<GrayImage, SlideError> {
-    let base = slide.levels()[0];
-    let source = open(path)?;
-    let size = match &source {
-        Source::Whole(image) => image.dimensions(),
-        Source::Tiles(_, page) => (page.width, page.height),
-    };
-    check_shape(path, size, (base.width, base.height))?;
-    let (w, h) = size_at(slide, spacing);
-    let pixels = u64::from(w) * u64::from(h);
-    if pixels > limits::MAX_FLAT_IMAGE_PX {
-        return Err(SlideError::RegionTooLarge { path: path.to_owned(), pixels });
-    }
-    let ratio = scale::ratio(slide, spacing);
-    let columns = nearest(w, ratio * f64::from(size.0) / f64::from(base.width), size.0);
-    let rows = nearest(h, ratio * f64::from(size.1) / f64::from(base.height), size.1);
-    let mut out = GrayImage::new(w, h);
-    match &source {
-        Source::Whole(image) => {
-            check_values(path, classes, image.as_raw(), size.0 as usize, size, (0, 0))?;
-            fill(&mut out, &columns, &rows, (0, 0), size, image.as_raw(), size.0 as usize);
-        }
-        Source::Tiles(file, page) => {
-            for (index, x0, y0) in tiles(page) {
-                let data = tiled::stored_samples(path, file, page, index)?;
-                let data = data.unwrap_or_else(|| vec![0; page.tile_bytes()]);
-                let stride = page.tile_width as usize;
-                let size = (page.tile_width.min(size.0 - x0), page.tile_height.min(size.1 - y0));
-                check_values(path, classes, &data, stride, size, (x0, y0))?;
-                fill(&mut out, &columns, &rows, (x0, y0), size, &data, stride);
-            }
-        }
-    }
-    Ok(out)
+    let mask = MaskReader::open(path, slide, spacing, classes)?;
+    let (w, h) = mask.size();
+    GrayImage::from_raw(w, h, mask.rows(0, h)?).ok_or_else(|| SlideError::damaged(path, "its rows are too short"))
 }
 
 /// Checks the form and shape of a mask against its slide's level-0 size, without reading its pixels.
@@ -121,7 +259,7 @@ fn tiff_header(path: &Path) -> Result<(Size, Option<Box<Page>>), SlideError> {
             if page.samples != 1 {
                 return Err(not_a_mask(path, format!("it has {} samples per pixel", page.samples)));
             }
-            if page.compression == Compression::Jpeg {
+            if page.compression.is_lossy() {
                 return Err(lossy(path));
             }
             Ok(((page.width, page.height), Some(page)))
@@ -180,15 +318,10 @@ fn nearest(count: u32, ratio: f64, side: u32) -> Vec<u32> {
     (0..count).map(|i| (((f64::from(i) + 0.5) * ratio).floor() as u32).min(side - 1)).collect()
 }
 
-/// Number and top-left corner of each tile.
-fn tiles(page: &Page) -> impl Iterator<Item = (u64, u32, u32)> {
-    let (columns, tile_width, tile_height) = (page.columns(), page.tile_width, page.tile_height);
-    let rows = page.height.div_ceil(tile_height);
-    (0..rows).flat_map(move |row| {
-        (0..columns).map(move |column| {
-            (u64::from(row) * u64::from(columns) + u64::from(column), column * tile_width, row * tile_height)
-        })
-    })
+/// The positions that lie in `start .. start + length`, which are in ascending order.
+fn part(positions: &[u32], start: u32, length: u32) -> Range<usize> {
+    positions.partition_point(|&p| p < start)
+        ..positions.partition_point(|&p| u64::from(p) < u64::from(start) + u64::from(length))
 }
 
 /// Refuses a value that is no class, in a part of the mask whose corner is `at`.
@@ -208,18 +341,4 @@ fn check_values(
         }
     }
     Ok(())
-}
-
-/// Copies the output pixels whose source lies in the part of the mask at `at` with `size`.
-fn fill(out: &mut GrayImage, columns: &[u32], rows: &[u32], at: Size, size: Size, data: &[u8], stride: usize) {
-    let part = |positions: &[u32], start: u32, length: u32| {
-        positions.partition_point(|&p| p < start)..positions.partition_point(|&p| p < start + length)
-    };
-    let across = part(columns, at.0, size.0);
-    for y in part(rows, at.1, size.1) {
-        let line = (rows[y] - at.1) as usize * stride;
-        for x in across.clone() {
-            out.put_pixel(x as u32, y as u32, Luma([data[line + (columns[x] - at.0) as usize]]));
-        }
-    }
 }

@@ -4,7 +4,7 @@
 //! threads at once, keep a bounded number of decoded tiles, and check every size and offset of the file against
 //! [`consilium_common::limits`] before they believe it. Geometry is exact: an output pixel is the mean of the slide's
 //! area that it covers, computed from its absolute position, so reading a region equals cropping the whole.
-//! Not read: striped TIFF, JPEG 2000, vendor formats other than Aperio SVS; the error says how to convert.
+//! Not read: striped TIFF, vendor formats other than Aperio SVS and OME-TIFF; the error says how to convert.
 
 mod about;
 mod cache;
@@ -12,8 +12,10 @@ mod decode;
 mod error;
 mod file;
 mod flat;
+mod jpeg;
 mod jpeg2000;
 mod mask;
+mod ome;
 mod pages;
 mod pyramid;
 mod region;
@@ -30,7 +32,7 @@ use image::RgbImage;
 pub use about::{About, Hole};
 pub use error::SlideError;
 pub use flat::FlatSlide;
-pub use mask::{check_mask, read_mask_at};
+pub use mask::{MaskReader, check_mask, read_mask_at};
 pub use pyramid::write_pyramid;
 pub use scale::{read_at, size_at, thumbnail};
 pub use tiled::TiledSlide;

@@ -7,16 +7,19 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use std::sync::Arc;
 
 use consilium_common::limits;
+use tiff::Directory;
 use tiff::decoder::ifd::Value;
 use tiff::decoder::{Decoder, IfdDecoder};
-use tiff::tags::{Tag, Type, ValueBuffer};
+use tiff::tags::{IfdPointer, Tag, Type, ValueBuffer};
 
-use super::Level;
 use super::decode::{Compression, Photometric};
 use super::error::SlideError;
+use super::ome::{self, Ome};
 use super::spacing::SpacingTags;
+use super::{Level, jpeg};
 
 /// One tiled image of the file, checked.
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub(super) struct Page {
     pub(super) compression: Compression,
     pub(super) photometric: Photometric,
     pub(super) jpeg_tables: Option<Vec<u8>>,
+    /// The same, read.
+    pub(super) tables: Option<Arc<jpeg::Tables>>,
     /// Position and length of each tile, row by row; length 0 means an empty tile.
     pub(super) chunks: Vec<(u64, u64)>,
 }
@@ -53,6 +58,8 @@ pub(super) struct Pages {
     pub(super) pages: Vec<Page>,
     pub(super) levels: Vec<Level>,
     pub(super) spacing: SpacingTags,
+    /// What the OME-XML says, if there is one.
+    pub(super) ome: Option<Ome>,
 }
 
 /// A tiled page, or why it cannot be read here.
@@ -60,41 +67,69 @@ struct Candidate {
     page: Result<Page, SlideError>,
     size: (u32, u32),
     spacing: SpacingTags,
+    /// Positions of the reduced images that hang on this one.
+    reduced: Vec<u64>,
+    /// Number in the chain of images.
+    number: usize,
 }
 
 /// Reads and checks all images of a TIFF file.
 pub(super) fn read(path: &Path) -> Result<Pages, SlideError> {
-    let file = File::open(path).map_err(|e| SlideError::read(path, "header", e))?;
-    let bytes = file.metadata().map_err(|e| SlideError::read(path, "header", e))?.len();
-    let mut decoder = Decoder::new(BufReader::new(file)).map_err(|e| SlideError::tiff(path, "first image", e))?;
-    let mut next = decoder.ifd_pointer();
-    let mut seen = BTreeSet::new();
+    let mut file = TiffFile::open(path)?;
+    let mut next = file.decoder.ifd_pointer();
     let mut candidates = Vec::new();
-    while let Some(pointer) = next {
-        if !seen.insert(pointer.0) {
-            return Err(SlideError::cyclic(path));
-        }
-        if seen.len() > limits::MAX_LEVELS {
+    let mut described = None;
+    for number in 0.. {
+        let Some(pointer) = next else { break };
+        if number >= limits::MAX_LEVELS {
+            // Further planes and depths of an OME-TIFF are not read; anything else of that length is no slide.
+            if described.is_some() {
+                break;
+            }
             return Err(SlideError::unsupported(path, format!("a stack of more than {} images", limits::MAX_LEVELS)));
         }
-        let what = format!("list of image {}", seen.len());
-        let directory = decoder.read_directory(pointer).map_err(|e| SlideError::tiff(path, &what, e))?;
+        let directory = file.directory(pointer, &format!("list of image {}", number + 1))?;
         next = directory.next();
+        let mut tags = file.tags(&directory);
+        if number == 0 {
+            described = ome::read(&tags.text(Tag::ImageDescription));
+        }
         if directory.contains(Tag::TileOffsets) {
-            let mut tags = Tags { path, ifd: decoder.read_directory_tags(&directory), bytes };
-            candidates.extend(tags.candidate()?);
+            candidates.extend(tags.candidate(number)?);
         }
     }
-    select(path, candidates)
+    if let Some(ome) = &described {
+        candidates.retain(|c| !ome.others.contains(&c.number));
+    }
+    let base = base(path, &mut candidates, described.as_ref())?;
+    for (number, &pointer) in base.reduced.iter().enumerate() {
+        let directory = file.directory(IfdPointer(pointer), &format!("list of reduced image {}", number + 1))?;
+        if directory.contains(Tag::TileOffsets) {
+            candidates.extend(file.tags(&directory).candidate(base.number)?);
+        }
+    }
+    levels(base, candidates, described)
 }
 
-/// Chooses the levels: the widest image, and every smaller one of the same shape.
-fn select(path: &Path, mut candidates: Vec<Candidate>) -> Result<Pages, SlideError> {
+/// Takes the slide itself out of the images: the one that the OME-XML names, or the widest.
+fn base(path: &Path, candidates: &mut Vec<Candidate>, ome: Option<&Ome>) -> Result<Candidate, SlideError> {
     let widest = candidates.iter().map(|c| c.size.0).max();
-    let Some(index) = candidates.iter().position(|c| Some(c.size.0) == widest) else {
+    let named = ome.and_then(|ome| candidates.iter().position(|c| c.number == ome.first));
+    let Some(index) = named.or_else(|| candidates.iter().position(|c| Some(c.size.0) == widest)) else {
         return Err(SlideError::Striped { path: path.to_owned() });
     };
     let base = candidates.remove(index);
+    if let (Some(ome), Ok(page)) = (ome, &base.page)
+        && ome.channels > 1
+    {
+        let what = format!("an image of {} channels of {} samples each", ome.channels, page.samples);
+        return Err(SlideError::unsupported(path, what));
+    }
+    Ok(base)
+}
+
+/// The levels: the base, and every smaller image of the same shape.
+fn levels(base: Candidate, mut candidates: Vec<Candidate>, ome: Option<Ome>) -> Result<Pages, SlideError> {
     let mut pages = vec![base.page?];
     let mut levels = vec![Level { width: base.size.0, height: base.size.1, downsample: 1.0 }];
     candidates.sort_by_key(|c| std::cmp::Reverse(c.size.0));
@@ -109,7 +144,36 @@ fn select(path: &Path, mut candidates: Vec<Candidate>) -> Result<Pages, SlideErr
         }
     }
     // Spacing is the base's: reduced images often carry a stale resolution.
-    Ok(Pages { pages, levels, spacing: base.spacing })
+    Ok(Pages { pages, levels, spacing: base.spacing, ome })
+}
+
+/// A TIFF file whose lists of tags are being read, each once.
+struct TiffFile<'a> {
+    path: &'a Path,
+    decoder: Decoder<BufReader<File>>,
+    bytes: u64,
+    seen: BTreeSet<u64>,
+}
+
+impl<'a> TiffFile<'a> {
+    fn open(path: &'a Path) -> Result<Self, SlideError> {
+        let file = File::open(path).map_err(|e| SlideError::read(path, "header", e))?;
+        let bytes = file.metadata().map_err(|e| SlideError::read(path, "header", e))?.len();
+        let decoder = Decoder::new(BufReader::new(file)).map_err(|e| SlideError::tiff(path, "first image", e))?;
+        Ok(Self { path, decoder, bytes, seen: BTreeSet::new() })
+    }
+
+    /// The list at a position, if it was not read before.
+    fn directory(&mut self, pointer: IfdPointer, what: &str) -> Result<Directory, SlideError> {
+        if !self.seen.insert(pointer.0) {
+            return Err(SlideError::cyclic(self.path));
+        }
+        self.decoder.read_directory(pointer).map_err(|e| SlideError::tiff(self.path, what, e))
+    }
+
+    fn tags<'b>(&'b mut self, directory: &'b Directory) -> Tags<'b> {
+        Tags { path: self.path, ifd: self.decoder.read_directory_tags(directory), bytes: self.bytes }
+    }
 }
 
 /// How many base pixels one pixel of a reduced image spans; `None` if its shape differs from the base's.
@@ -137,7 +201,7 @@ struct Tags<'a> {
 
 impl Tags<'_> {
     /// The image as a possible level; `None` for label, macro and mask images.
-    fn candidate(&mut self) -> Result<Option<Candidate>, SlideError> {
+    fn candidate(&mut self, number: usize) -> Result<Option<Candidate>, SlideError> {
         let description = self.text(Tag::ImageDescription);
         // Bits beyond "reduced" and "page" mark masks (4) and Aperio's macro image (8).
         let subfile = self.number(Tag::NewSubfileType)?.unwrap_or(0);
@@ -154,8 +218,10 @@ impl Tags<'_> {
             x_resolution: self.real(Tag::XResolution),
             y_resolution: self.real(Tag::YResolution),
             unit: self.number(Tag::ResolutionUnit)?.and_then(|u| u16::try_from(u).ok()).unwrap_or(2),
+            ome_um: None,
         };
-        Ok(Some(Candidate { page: self.page(size), size, spacing }))
+        let reduced = self.numbers(Tag::SubIfd, limits::MAX_LEVELS as u64)?.unwrap_or_default();
+        Ok(Some(Candidate { page: self.page(size), size, spacing, reduced, number }))
     }
 
     fn size(&mut self) -> Result<(u32, u32), SlideError> {
@@ -180,10 +246,11 @@ impl Tags<'_> {
         let tile_height = self.tile_side(Tag::TileLength)?;
         let predictor = match self.number(Tag::Predictor)?.unwrap_or(1) {
             1 => false,
-            2 => compression != Compression::Jpeg,
+            2 => !compression.is_lossy(),
             other => return Err(SlideError::unsupported(self.path, format!("predictor {other}"))),
         };
         let jpeg_tables = self.bytes(Tag::JPEGTables)?.filter(|tables| tables.len() >= 4);
+        let tables = jpeg_tables.as_deref().map(|tag| Arc::new(jpeg::Tables::shared(tag)));
         let mut page = Page {
             width,
             height,
@@ -194,6 +261,7 @@ impl Tags<'_> {
             compression,
             photometric,
             jpeg_tables,
+            tables,
             chunks: Vec::new(),
         };
         page.chunks = self.chunks(&page)?;
@@ -252,6 +320,9 @@ impl Tags<'_> {
         let Some(entry) = self.ifd.find_entry(tag) else { return Ok(None) };
         if entry.count() > most.max(16) {
             return Err(SlideError::damaged(self.path, format!("tag {tag:?} has {} values", entry.count())));
+        }
+        if entry.count() > self.bytes {
+            return Err(SlideError::Truncated { path: self.path.to_owned(), what: format!("tag {tag:?}") });
         }
         self.ifd.find_tag_unsigned_vec(tag).map_err(|e| SlideError::tiff(self.path, &format!("tag {tag:?}"), e))
     }

@@ -1,7 +1,7 @@
 //! Rectangles of pixels: white ones to start from, clipping, and copying one into another.
 
 use consilium_common::limits;
-use image::{Rgb, RgbImage};
+use image::RgbImage;
 
 use super::SlideReader;
 use super::error::SlideError;
@@ -21,7 +21,9 @@ pub(super) fn white(slide: &dyn SlideReader, w: u32, h: u32) -> Result<RgbImage,
     if pixels > limits::MAX_FLAT_IMAGE_PX {
         return Err(SlideError::RegionTooLarge { path: slide.path().to_owned(), pixels });
     }
-    Ok(RgbImage::from_pixel(w, h, Rgb([255; 3])))
+    let mut image = RgbImage::new(w, h);
+    image.fill(255);
+    Ok(image)
 }
 
 /// The part of `start .. start + length` inside `0 .. side`, as a half-open range that may be empty.

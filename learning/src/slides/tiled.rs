@@ -1,4 +1,4 @@
-//! Slides stored as tiled TIFF: generic pyramids, BigTIFF, Aperio SVS.
+//! Slides stored as tiled TIFF: generic pyramids, BigTIFF, Aperio SVS, OME-TIFF.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,11 @@ use super::pages::{self, Page};
 use super::region::{inside, white_level};
 use super::{About, Hole, Level, SlideReader, spacing};
 
-/// A tiled TIFF slide. Reads share one open file without a lock; tiles of one read are decoded on all cores.
+/// Reads of so many tiles are decoded on all cores. Smaller ones come from many threads at once, and to hand their tiles
+/// to other threads would cost more than it gains.
+const PARALLEL_FROM: usize = 64;
+
+/// A tiled TIFF slide. Reads share one open file without a lock; tiles of a large read are decoded on all cores.
 #[derive(Debug)]
 pub struct TiledSlide {
     path: PathBuf,
@@ -36,13 +40,25 @@ impl TiledSlide {
     /// # Errors
     /// See [`super::open_slide`].
     pub fn open(path: &Path, mpp: Option<Mpp>) -> Result<Self, SlideError> {
-        let found = pages::read(path)?;
+        let mut found = pages::read(path)?;
         if found.pages[0].photometric == Photometric::Palette {
             return Err(SlideError::unsupported(path, "a slide with a colour palette"));
         }
+        found.spacing.ome_um = found.ome.as_ref().and_then(|ome| ome.pixel_um);
         let stated = spacing::from_tags(path, &found.spacing);
-        let format = if found.spacing.description.starts_with("Aperio") { "Aperio SVS" } else { "tiled TIFF" };
-        let about = About::new(format, stated.as_ref().ok().copied(), mpp);
+        let aperio = found.spacing.description.starts_with("Aperio");
+        let format = if found.ome.is_some() {
+            "OME-TIFF"
+        } else if aperio {
+            "Aperio SVS"
+        } else {
+            "tiled TIFF"
+        };
+        let mut about = About::new(format, stated.as_ref().ok().copied(), mpp);
+        about.objective = match &found.ome {
+            Some(ome) => ome.objective,
+            None => spacing::aperio_objective(&found.spacing.description),
+        };
         let mpp = mpp.map_or(stated, Ok)?;
         let file = SharedFile::new(File::open(path).map_err(|e| SlideError::read(path, "header", e))?);
         let (pages, levels) = (found.pages, found.levels);
@@ -64,8 +80,8 @@ impl TiledSlide {
         }
         let page = &self.pages[level];
         let blank = || vec![255; page.tile_width as usize * page.tile_height as usize * 3];
-        let rgb = match stored_samples(&self.path, &self.file, page, index) {
-            Ok(Some(samples)) => decode::to_rgb(page, samples),
+        let rgb = match decoded(&self.path, &self.file, page, index, decode::rgb) {
+            Ok(Some(rgb)) => rgb,
             Ok(None) => blank(),
             Err(SlideError::Damaged { why, .. }) => {
                 self.holes.add(&self.path, index, self.hole(level, index, why), page.chunks.len() as u64)?;
@@ -124,7 +140,9 @@ impl SlideReader for TiledSlide {
         let wanted: Vec<(u32, u32)> = rows.flat_map(|row| columns.clone().map(move |column| (column, row))).collect();
         let index = |(column, row): (u32, u32)| u64::from(row) * u64::from(page.columns()) + u64::from(column);
         let tiles: Vec<Tile> = match wanted.as_slice() {
-            [one] => vec![self.tile(level, index(*one))?],
+            few if few.len() < PARALLEL_FROM => {
+                few.iter().map(|&at| self.tile(level, index(at))).collect::<Result<_, _>>()?
+            }
             many => many.par_iter().map(|&at| self.tile(level, index(at))).collect::<Result<_, _>>()?,
         };
         for (&(column, row), tile) in wanted.iter().zip(&tiles) {
@@ -141,12 +159,13 @@ impl SlideReader for TiledSlide {
     }
 }
 
-/// The decoded samples of one tile as they are stored; `None` for a tile that was never written.
-pub(super) fn stored_samples(
+/// One tile, decoded as asked for; `None` for a tile that was never written.
+pub(super) fn decoded(
     path: &Path,
     file: &SharedFile,
     page: &Page,
     index: u64,
+    decode: fn(&Page, Vec<u8>) -> Result<Vec<u8>, String>,
 ) -> Result<Option<Vec<u8>>, SlideError> {
     let (offset, count) = page.chunks[index as usize];
     if count == 0 {
@@ -154,7 +173,7 @@ pub(super) fn stored_samples(
     }
     let stored =
         file.read_at(offset, count as usize).map_err(|e| SlideError::read(path, &format!("tile {index}"), e))?;
-    let samples = decode::samples(page, stored)
-        .map_err(|why| SlideError::damaged(path, format!("tile {index} cannot be decoded: {why}")))?;
-    Ok(Some(samples))
+    decode(page, stored)
+        .map(Some)
+        .map_err(|why| SlideError::damaged(path, format!("tile {index} cannot be decoded: {why}")))
 }

@@ -106,8 +106,8 @@ fn sizes_that_cannot_be() {
 fn codings_that_are_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("slide.tif");
-    Stored { compression: 33005, ..Stored::default() }.write(&path, &[noise(64, 64)]);
-    expect(&path, "compression 33005 (JPEG 2000) is not supported", "vips tiffsave");
+    Stored { compression: 50001, ..Stored::default() }.write(&path, &[noise(64, 64)]);
+    expect(&path, "compression 50001 is not supported", "vips tiffsave");
     Stored { photometric: 3, samples: 1, ..Stored::default() }.write(&path, &[noise(64, 64)]);
     expect(&path, "colour palette", "vips tiffsave");
     Stored { photometric: 5, samples: 4, ..Stored::default() }.write(&path, &[noise(64, 64)]);

@@ -6,7 +6,7 @@ use consilium_common::plan::UNLABELLED;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
 use super::{Stored, mpp};
-use crate::slides::{FlatSlide, SlideError, check_mask, read_mask_at, size_at};
+use crate::slides::{FlatSlide, MaskReader, SlideError, check_mask, read_mask_at, size_at};
 
 fn labels(width: u32, height: u32) -> GrayImage {
     GrayImage::from_fn(width, height, |x, y| Luma([[0, 1, 2, UNLABELLED][((x / 7 + y / 5) % 4) as usize]]))
@@ -41,6 +41,45 @@ fn every_form_gives_the_same_labels() {
         let coarse = read_mask_at(&path, &slide, mpp(1.5), 3).unwrap();
         assert_eq!(coarse.dimensions(), size_at(&slide, mpp(1.5)));
         assert!(coarse.enumerate_pixels().all(|(x, y, p)| p == mask.get_pixel(x * 3 + 1, y * 3 + 1)), "{path:?}");
+    }
+}
+
+#[test]
+fn bands_of_rows_are_the_rows_of_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let slide = slide(300, 260);
+    for path in forms(folder.path(), &labels(150, 130)) {
+        for spacing in [0.25, 0.5, 1.3, 40.0] {
+            let whole = read_mask_at(&path, &slide, mpp(spacing), 3).unwrap();
+            let reader = MaskReader::open(&path, &slide, mpp(spacing), 3).unwrap();
+            let (w, h) = reader.size();
+            assert_eq!(whole.dimensions(), (w, h));
+            for rows in [1, 7, 64, h] {
+                let mut joined: Vec<u8> =
+                    (0..h).step_by(rows as usize).flat_map(|y| reader.rows(y, rows).unwrap()).collect();
+                let below = joined.split_off(whole.len());
+                assert_eq!(&joined, whole.as_raw(), "{path:?} at {spacing} by {rows}");
+                assert!(below.iter().all(|&v| v == UNLABELLED));
+            }
+            let backwards = reader.rows(h / 2, 1).unwrap();
+            assert_eq!(backwards, whole.as_raw()[(h / 2 * w) as usize..][..w as usize]);
+            assert!(matches!(reader.rows(0, u32::MAX), Err(SlideError::RegionTooLarge { .. })));
+        }
+    }
+}
+
+#[test]
+fn bands_check_the_pixels_that_the_spacing_skips() {
+    let folder = tempfile::tempdir().unwrap();
+    for at in [0, 100, 255] {
+        let mut mask = labels(256, 256);
+        mask.put_pixel(3, at, Luma([9]));
+        for path in forms(folder.path(), &mask) {
+            let reader = MaskReader::open(&path, &slide(256, 256), mpp(64.0), 3);
+            let bands = reader.and_then(|reader| (0..reader.size().1).try_for_each(|y| reader.rows(y, 1).map(drop)));
+            let found = bands.is_err_and(|e| matches!(e, SlideError::MaskValue { value: 9, x: 3, y, .. } if y == at));
+            assert!(found, "{path:?}, row {at}");
+        }
     }
 }
 

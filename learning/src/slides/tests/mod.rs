@@ -3,6 +3,7 @@
 mod bad;
 mod formats;
 mod masks;
+mod ome;
 mod real;
 mod regions;
 mod written;
