@@ -50,3 +50,19 @@ pub const MAX_TIFF_TILE_PX: u32 = 4096;
 pub const MAX_SLIDE_HOLES: usize = 1000;
 /// Levels of a slide pyramid.
 pub const MAX_LEVELS: usize = 64;
+/// Bytes of a DICOM instance before its pixels: a million frames with functional groups of 250 bytes each.
+pub const MAX_DICOM_HEADER_BYTES: u64 = 256 << 20;
+/// Bytes of one value that is read from a DICOM header: identifiers and numbers, 64 bytes at most by the standard.
+pub const MAX_DICOM_VALUE_BYTES: u64 = 1024;
+/// Depth of sequences inside each other in a DICOM header; slides use four.
+pub const MAX_DICOM_DEPTH: usize = 16;
+/// Frames of one DICOM instance: a slide of 500,000 x 500,000 px in tiles of 256 px.
+pub const MAX_DICOM_FRAMES: u64 = 1 << 22;
+/// DICOM instances of one slide, each an open file: ten levels in twenty parts each.
+pub const MAX_DICOM_INSTANCES: usize = 256;
+/// Entries of a folder that are looked at: a hospital's whole archive in one folder is a mistake.
+pub const MAX_FOLDER_ENTRIES: usize = 100_000;
+/// Bytes of one decoded Zarr chunk: 4096 x 4096 RGB pixels.
+pub const MAX_CHUNK_BYTES: u64 = 48 << 20;
+/// Dimensions of a Zarr array; OME-Zarr has five.
+pub const MAX_ZARR_DIMENSIONS: usize = 8;

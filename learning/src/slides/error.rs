@@ -29,7 +29,7 @@ pub enum SlideError {
         source: io::Error,
     },
     /// The content is no format that is read here.
-    #[error("{path}: is no TIFF, SVS, PNG or JPEG file; {CONVERT}", path = .path.display())]
+    #[error("{path}: is no TIFF, SVS, DICOM, OME-Zarr, PNG or JPEG; {CONVERT}", path = .path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -63,6 +63,14 @@ pub enum SlideError {
         path: PathBuf,
         /// The feature.
         what: String,
+    },
+    /// A folder of several DICOM series: which of them is meant cannot be known.
+    #[error("{path}: holds {slides} DICOM slides; move each into a folder of its own", path = .path.display())]
+    SeveralSlides {
+        /// The folder.
+        path: PathBuf,
+        /// How many there are.
+        slides: usize,
     },
     /// No side, or a side beyond [`limits::MAX_SLIDE_SIDE_PX`].
     #[error(

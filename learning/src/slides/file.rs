@@ -1,27 +1,40 @@
-//! One open file that several threads read at once, by position; and what kind of file it is, by its first bytes.
+//! One open file that several threads read at once, by position; and what kind of file or folder it is, by its content.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use consilium_common::limits;
+
 use super::error::SlideError;
 
-/// A kind of image file that is read here.
+/// A kind of image file or folder that is read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Tiff,
     Png,
     Jpeg,
+    /// An instance, or a folder of them.
+    Dicom,
+    /// A folder of arrays.
+    Zarr,
 }
 
-/// Tells the kind of a file from its content; names lie.
+/// Names of which a Zarr folder has one: groups of version 2, their attributes, and version 3.
+const ZARR_FILES: [&str; 3] = [".zgroup", ".zattrs", "zarr.json"];
+/// The word at the 128th byte of a DICOM file.
+const DICOM_MAGIC: (usize, &[u8]) = (128, b"DICM");
+
+/// Tells the kind of a file or folder from its content; names lie.
 pub(super) fn kind(path: &Path) -> Result<Kind, SlideError> {
-    let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(8).read_to_end(&mut head))
-        .map_err(|e| SlideError::read(path, "first bytes", e))?;
+    if path.is_dir() {
+        return folder_kind(path);
+    }
+    let head = head(path).map_err(|e| SlideError::read(path, "first bytes", e))?;
     let starts = |magic: &[u8]| head.starts_with(magic);
-    if starts(b"II*\0") || starts(b"MM\0*") || starts(b"II+\0") || starts(b"MM\0+") {
+    if is_dicom_head(&head) {
+        Ok(Kind::Dicom)
+    } else if starts(b"II*\0") || starts(b"MM\0*") || starts(b"II+\0") || starts(b"MM\0+") {
         Ok(Kind::Tiff)
     } else if starts(b"\x89PNG\r\n\x1a\n") {
         Ok(Kind::Png)
@@ -32,6 +45,44 @@ pub(super) fn kind(path: &Path) -> Result<Kind, SlideError> {
     } else {
         Err(SlideError::UnknownFormat { path: path.to_owned() })
     }
+}
+
+fn folder_kind(path: &Path) -> Result<Kind, SlideError> {
+    if is_zarr(path) {
+        return Ok(Kind::Zarr);
+    }
+    match holds_dicom(path) {
+        Ok(true) => Ok(Kind::Dicom),
+        Ok(false) => Err(SlideError::UnknownFormat { path: path.to_owned() }),
+        Err(e) => Err(SlideError::read(path, "files", e)),
+    }
+}
+
+/// Whether a folder holds DICOM instances, by as many of its files as a slide has.
+pub(crate) fn holds_dicom(folder: &Path) -> io::Result<bool> {
+    let items = fs::read_dir(folder)?.take(2 * limits::MAX_DICOM_INSTANCES);
+    Ok(items.flatten().any(|item| is_dicom(&item.path())))
+}
+
+/// Whether a folder is one of Zarr arrays.
+pub(crate) fn is_zarr(folder: &Path) -> bool {
+    ZARR_FILES.iter().any(|name| folder.join(name).is_file())
+}
+
+/// Whether a file is a DICOM instance.
+pub(crate) fn is_dicom(path: &Path) -> bool {
+    // A pipe would never answer.
+    path.is_file() && head(path).is_ok_and(|head| is_dicom_head(&head))
+}
+
+fn head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(DICOM_MAGIC.0 as u64 + 4).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+fn is_dicom_head(head: &[u8]) -> bool {
+    head.get(DICOM_MAGIC.0..) == Some(DICOM_MAGIC.1)
 }
 
 /// A file read by position, without a shared cursor where the system can do that.

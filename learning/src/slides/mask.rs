@@ -220,6 +220,7 @@ pub fn check_mask(path: &Path, slide_size: Size) -> Result<(), SlideError> {
         Kind::Tiff => tiff_header(path)?.0,
         Kind::Png => png_header(path)?,
         Kind::Jpeg => return Err(lossy(path)),
+        Kind::Dicom | Kind::Zarr => return Err(not_a_mask(path, "it is a DICOM or Zarr slide".to_owned())),
     };
     check_shape(path, size, slide_size)
 }
@@ -231,6 +232,7 @@ fn open(path: &Path) -> Result<Source, SlideError> {
             Ok(Source::Whole(flat::decode(path)?.into_luma8()))
         }
         Kind::Jpeg => Err(lossy(path)),
+        Kind::Dicom | Kind::Zarr => Err(not_a_mask(path, "it is a DICOM or Zarr slide".to_owned())),
         Kind::Tiff => match tiff_header(path)? {
             (_, Some(page)) => {
                 let file = File::open(path).map_err(|e| SlideError::read(path, "header", e))?;

@@ -9,9 +9,11 @@
 mod about;
 mod cache;
 mod decode;
+mod dicom;
 mod error;
 mod file;
 mod flat;
+mod grid;
 mod jpeg;
 mod jpeg2000;
 mod mask;
@@ -23,6 +25,7 @@ mod resample;
 mod scale;
 mod spacing;
 mod tiled;
+mod zarr;
 
 use std::path::Path;
 
@@ -30,12 +33,17 @@ use consilium_common::Mpp;
 use image::RgbImage;
 
 pub use about::{About, Hole};
+pub use dicom::DicomSlide;
 pub use error::SlideError;
 pub use flat::FlatSlide;
 pub use mask::{MaskReader, check_mask, read_mask_at};
 pub use pyramid::write_pyramid;
 pub use scale::{read_at, size_at, thumbnail};
 pub use tiled::TiledSlide;
+pub use zarr::ZarrSlide;
+
+pub(crate) use dicom::series_of;
+pub(crate) use file::{holds_dicom, is_dicom, is_zarr};
 
 use file::Kind;
 
@@ -80,7 +88,8 @@ pub trait SlideReader: Send + Sync {
     }
 }
 
-/// Opens a slide: tiled TIFF (BigTIFF too), Aperio SVS, PNG or JPEG, told apart by content, not by name.
+/// Opens a slide: tiled TIFF (BigTIFF too), Aperio SVS, DICOM (an instance or a folder of them), OME-Zarr (a folder), PNG
+/// or JPEG, told apart by content, not by name.
 ///
 /// `mpp` overrides what the file says; without it the file's own tags must give the spacing (never so for PNG and
 /// JPEG, whose density is a print size).
@@ -90,6 +99,8 @@ pub trait SlideReader: Send + Sync {
 pub fn open_slide(path: &Path, mpp: Option<Mpp>) -> Result<Box<dyn SlideReader>, SlideError> {
     Ok(match file::kind(path)? {
         Kind::Tiff => Box::new(TiledSlide::open(path, mpp)?),
+        Kind::Dicom => Box::new(DicomSlide::open(path, mpp)?),
+        Kind::Zarr => Box::new(ZarrSlide::open(path, mpp)?),
         Kind::Png | Kind::Jpeg => Box::new(FlatSlide::open(path, mpp)?),
     })
 }
@@ -99,11 +110,11 @@ pub fn open_slide(path: &Path, mpp: Option<Mpp>) -> Result<Box<dyn SlideReader>,
 /// # Errors
 /// As [`open_slide`], except for damage inside the pixel data.
 pub fn check_slide(path: &Path, mpp: Option<Mpp>) -> Result<(u32, u32), SlideError> {
+    let size = |slide: &dyn SlideReader| (slide.levels()[0].width, slide.levels()[0].height);
     match file::kind(path)? {
-        Kind::Tiff => {
-            let slide = TiledSlide::open(path, mpp)?;
-            Ok((slide.levels()[0].width, slide.levels()[0].height))
-        }
+        Kind::Tiff => Ok(size(&TiledSlide::open(path, mpp)?)),
+        Kind::Dicom => Ok(size(&DicomSlide::open(path, mpp)?)),
+        Kind::Zarr => Ok(size(&ZarrSlide::open(path, mpp)?)),
         Kind::Png | Kind::Jpeg => flat::check(path, mpp),
     }
 }

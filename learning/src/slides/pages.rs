@@ -179,7 +179,7 @@ impl<'a> TiffFile<'a> {
 /// How many base pixels one pixel of a reduced image spans; `None` if its shape differs from the base's.
 ///
 /// Pyramids halve with rounding either way, so 2967 and 1483 mean exactly 2, not 2.0007.
-fn downsample(base: (u32, u32), reduced: (u32, u32)) -> Option<f64> {
+pub(super) fn downsample(base: (u32, u32), reduced: (u32, u32)) -> Option<f64> {
     let ratio = |side: u32, small: u32| f64::from(side) / f64::from(small);
     let (x, y) = (ratio(base.0, reduced.0), ratio(base.1, reduced.1));
     let rounding = 1.0 / f64::from(reduced.0.min(reduced.1)) + 1e-3;

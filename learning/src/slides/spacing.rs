@@ -79,6 +79,16 @@ fn tidy(um: f64) -> f64 {
     (um * 1e9).round() / 1e9
 }
 
+/// The spacing of pixels whose sides the file gives in micrometres, unless they are not square.
+pub(super) fn from_sides(path: &Path, x: f64, y: f64) -> Result<Mpp, SlideError> {
+    let none = |why: String| SlideError::NoSpacing { path: path.to_owned(), why };
+    let (x, y) = (tidy(x), tidy(y));
+    if (x - y).abs() > SQUARE_WITHIN * x.max(y) {
+        return Err(none(format!("its pixels would be {x} x {y} um, not square")));
+    }
+    Mpp::new(x).map_err(|_| none(format!("its pixels would be {x} um wide")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
