@@ -3,23 +3,21 @@
 //! Opening it checks every slide and mask by its header. What is broken becomes a [`Problem`] with the cause and the
 //! next step; the other slides go on. Nothing here decodes pixels, and nothing leaves the machine.
 
+mod find;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use consilium_common::Mpp;
 use serde::{Deserialize, Serialize};
 
-use crate::slides::{SlideError, check_mask, check_slide};
+use crate::slides::{check_mask, check_slide};
+use find::Candidates;
+pub use find::{SlidesFound, slides_in};
 use table::{Row, Table};
 
-/// File name endings that are read as slides; the content decides what they are.
-const SLIDE_ENDINGS: [&str; 6] = ["tif", "tiff", "svs", "png", "jpg", "jpeg"];
-/// Endings of slides that are not read, so that their owner learns why they are missing.
-const OTHER_SLIDE_ENDINGS: [&str; 9] = ["ndpi", "mrxs", "scn", "bif", "czi", "vms", "vsi", "isyntax", "dcm"];
 /// Endings of masks, in the order in which they are looked for.
 const MASK_ENDINGS: [&str; 6] = ["png", "tif", "tiff", "PNG", "TIF", "TIFF"];
 
@@ -38,9 +36,9 @@ pub enum Split {
 /// One usable slide.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlideEntry {
-    /// File name without its ending; unique in the folder.
+    /// Name of its file or folder without the ending; unique in the folder.
     pub name: String,
-    /// The slide.
+    /// The slide: a file, or a folder of DICOM instances or Zarr arrays.
     pub path: PathBuf,
     /// Its reference mask, if there is one.
     pub mask: Option<PathBuf>,
@@ -111,10 +109,9 @@ impl DataFolder {
         let unreadable_rows: BTreeSet<String> = problems.iter().map(|p| p.slide.clone()).collect();
         let mut rows = table.rows;
         let mut slides = Vec::new();
-        let Found { files, others } = found(root)?;
-        // A vendor file that was converted lies beside its copy and is no problem.
-        problems.extend(others.into_iter().filter(|other| !files.contains_key(&other.slide)));
-        for (name, files) in files {
+        let Candidates { slides: found, others } = slides_folder(root)?;
+        problems.extend(others);
+        for (name, files) in found {
             let row = rows.remove(&name);
             if unreadable_rows.contains(&name) {
                 continue;
@@ -143,51 +140,17 @@ impl DataFolder {
     }
 }
 
-/// What `slides/` holds.
-struct Found {
-    /// Slide files by name.
-    files: BTreeMap<String, Vec<PathBuf>>,
-    /// Files that are slides but not read here.
-    others: Vec<Problem>,
-}
-
-/// Looks into `slides/`. Hidden files and files of other kinds are none of our business.
-fn found(root: &Path) -> Result<Found, DatasetError> {
+fn slides_folder(root: &Path) -> Result<Candidates, DatasetError> {
     let folder = root.join("slides");
-    let unreadable = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => DatasetError::NoSlidesFolder { path: folder.clone() },
-        _ => DatasetError::Unreadable { path: folder.clone(), source },
-    };
-    let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    let mut others = Vec::new();
-    for item in fs::read_dir(&folder).map_err(unreadable)? {
-        let path = item.map_err(unreadable)?.path();
-        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-        let Some(name) = path.file_stem().and_then(|s| s.to_str()).map(str::to_owned) else {
-            let slide = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let why = "its file name is not Unicode; rename the file".to_owned();
-            others.push(Problem { slide, why });
-            continue;
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        if SLIDE_ENDINGS.contains(&ending.as_str()) {
-            files.entry(name).or_default().push(path);
-        } else if OTHER_SLIDE_ENDINGS.contains(&ending.as_str()) {
-            let why = SlideError::UnknownFormat { path }.to_string();
-            others.push(Problem { slide: name, why });
-        }
-    }
-    files.values_mut().for_each(|paths| paths.sort());
-    Ok(Found { files, others })
+    find::candidates(&folder).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => DatasetError::NoSlidesFolder { path: folder },
+        _ => DatasetError::Unreadable { path: folder, source },
+    })
 }
 
 /// Checks one slide and its mask.
 fn entry(root: &Path, name: &str, files: &[PathBuf], row: Row) -> Result<SlideEntry, String> {
-    let [path] = files else {
-        return Err("slides/ has this slide more than once, with different endings; keep one of them".to_owned());
-    };
+    let [path] = files else { return Err(find::SEVERAL.to_owned()) };
     let size = check_slide(path, row.mpp).map_err(|e| e.to_string())?;
     let candidates = MASK_ENDINGS.map(|ending| root.join("masks").join(format!("{name}.{ending}")));
     let mask = candidates.into_iter().find(|mask| mask.exists());

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use consilium_common::{Mpp, limits};
 
-use super::{DatasetError, Problem, Split};
+use super::{DatasetError, Problem, Split, find};
 
 /// What the table says about one slide.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -119,7 +119,8 @@ fn parse_mpp(text: &str) -> Result<Mpp, String> {
 /// People write NAME or NAME.svs.
 fn without_ending(slide: &str) -> &str {
     match slide.rsplit_once('.') {
-        Some((name, ending)) if super::SLIDE_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()) => name,
+        Some((name, ending)) if ending.eq_ignore_ascii_case("zarr") => name.strip_suffix(".ome").unwrap_or(name),
+        Some((name, ending)) if find::is_ending(ending) => name,
         _ => slide,
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use consilium_common::Mpp;
 use image::{GrayImage, RgbImage};
 
-use super::{DataFolder, DatasetError, Split};
+use super::{DataFolder, DatasetError, Split, slides_in};
 use crate::slides::write_pyramid;
 use crate::testing::real_data;
 
@@ -73,7 +73,7 @@ fn what_is_broken_is_named_and_the_others_go_on() {
     }
     mask(root, "mask-size", 70);
     fs::write(root.join("slides/broken.svs"), b"not a slide").unwrap();
-    fs::write(root.join("slides/vendor.ndpi"), b"II*\0").unwrap();
+    fs::write(root.join("slides/vendor.ndpi"), b"no slide either").unwrap();
     fs::write(root.join("slides/twice.svs"), b"x").unwrap();
     fs::write(root.join("slides/good.ndpi"), b"II*\0").unwrap();
     RgbImage::new(9, 9).save(root.join("slides/flat.png")).unwrap();
@@ -82,7 +82,7 @@ fn what_is_broken_is_named_and_the_others_go_on() {
     let folder = DataFolder::open(root).unwrap();
     assert_eq!(names(&folder), ["good"]);
     let expected = [
-        ("broken", "no TIFF, SVS, PNG or JPEG"),
+        ("broken", "no TIFF, SVS, DICOM, OME-Zarr, PNG or JPEG"),
         ("flat", "column `mpp` of slides.csv"),
         ("mask-size", "the mask is 70 x 40 and its slide 60 x 40"),
         ("no-mask", "add masks/no-mask.png or change the split"),
@@ -96,6 +96,49 @@ fn what_is_broken_is_named_and_the_others_go_on() {
     for (problem, (name, why)) in folder.problems.iter().zip(expected) {
         assert!(problem.slide == name && problem.why.contains(why), "{problem:?} is not {name}: {why}");
     }
+}
+
+/// Something that begins like a DICOM file and says nothing.
+fn instance(path: &Path) {
+    fs::write(path, [&[0; 128][..], b"DICM"].concat()).unwrap();
+}
+
+#[test]
+fn slides_are_files_and_folders() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    slide(root, "a");
+    let slides = root.join("slides");
+    for folder in ["b.ome.zarr", "C.ZARR", "dicom", "notes", "m", ".hidden.zarr"] {
+        fs::create_dir(slides.join(folder)).unwrap();
+    }
+    instance(&slides.join("dicom/IM0001"));
+    instance(&slides.join("m/Data0000.dat"));
+    instance(&slides.join("e.dcm"));
+    fs::write(slides.join("notes/text.txt"), "x").unwrap();
+    for file in ["m.mrxs", "n.ndpi", "v.VMU", "old.vsi", "f.czi", "f.tif", "g.png", "g.jpg", "no.dcm"] {
+        fs::write(slides.join(file), "x").unwrap();
+    }
+    let found = slides_in(&slides).unwrap();
+    let named = |name: &str| found.slides.iter().find(|(n, _)| n == name).map(|(_, path)| path.clone());
+    let all: Vec<&str> = found.slides.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(all, ["C", "a", "b", "dicom", "e", "f", "m", "n", "no", "v"]);
+    assert_eq!(named("f"), Some(slides.join("f.tif")), "the converted copy counts");
+    assert_eq!(named("m"), Some(slides.join("m.mrxs")), "not its side folder");
+    let problems: Vec<&str> = found.problems.iter().map(|problem| problem.slide.as_str()).collect();
+    assert_eq!(problems, ["g", "old"]);
+    // One slide is itself, whatever it is.
+    for (path, name) in [("a.tif", "a"), ("b.ome.zarr", "b"), ("dicom", "dicom")] {
+        fs::write(slides.join("b.ome.zarr/.zgroup"), "{}").unwrap();
+        let path = slides.join(path);
+        assert_eq!(slides_in(&path).unwrap().slides, [(name.to_owned(), path)]);
+    }
+    assert!(slides_in(&slides.join("gone")).is_err());
+    assert!(slides_in(&slides.join("notes")).unwrap().slides.is_empty());
+    // The data folder opens them: what is no slide is named with its cause.
+    let folder = DataFolder::open(root).unwrap();
+    assert_eq!(names(&folder), ["a"]);
+    assert_eq!(folder.problems.len(), 11, "{:#?}", folder.problems);
 }
 
 #[test]
