@@ -17,7 +17,7 @@ use crate::slides::{SlideError, holds_dicom, is_dicom, is_zarr, series_of};
 /// Endings of files that are read by our own readers; the content decides what they are.
 const OWN_ENDINGS: [&str; 6] = ["tif", "tiff", "svs", "png", "jpg", "jpeg"];
 /// Endings of scanner vendors, which another library may be able to read.
-const VENDOR_ENDINGS: [&str; 7] = ["ndpi", "mrxs", "scn", "bif", "czi", "vms", "vmu"];
+const VENDOR_ENDINGS: [&str; 8] = ["ndpi", "mrxs", "scn", "bif", "czi", "vms", "vmu", "svslide"];
 /// Endings of slides that are not read, so that their owner learns why they are missing.
 const OTHER_ENDINGS: [&str; 2] = ["vsi", "isyntax"];
 /// Endings of Zarr folders, the longer one first.

@@ -90,7 +90,7 @@ fn what_is_broken_is_named_and_the_others_go_on() {
         ("split", "the split `later`; use train, pool or test"),
         ("twice", "more than once"),
         ("two-lines", "names this slide twice"),
-        ("vendor", "vips tiffsave"),
+        ("vendor", "Hamamatsu NDPI slide"),
     ];
     assert_eq!(folder.problems.len(), expected.len(), "{:#?}", folder.problems);
     for (problem, (name, why)) in folder.problems.iter().zip(expected) {

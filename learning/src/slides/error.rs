@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use consilium_common::limits;
 use tiff::{TiffError, TiffFormatError};
 
+use super::openslide::LibraryError;
+
 /// How to make a readable file from another one; part of several messages.
 const CONVERT: &str =
     "convert it, for example with `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg --bigtiff`";
@@ -178,6 +180,20 @@ pub enum SlideError {
         y: u32,
         /// Classes of the task.
         classes: usize,
+    },
+    /// A format that is read through OpenSlide, which cannot be used.
+    #[error("{refusal}, but {why}")]
+    NeedsOpenSlide {
+        /// The file and what it is, or why it is not read without OpenSlide.
+        refusal: String,
+        /// Why OpenSlide cannot be used.
+        why: Box<LibraryError>,
+    },
+    /// The OpenSlide library cannot be used, whatever the slide.
+    #[error("{why}")]
+    OpenSlideLibrary {
+        /// What is wrong with it.
+        why: Box<LibraryError>,
     },
     /// A slide could not be written.
     #[error("{path}: cannot be written ({source}); check that the folder exists, is writable and has space", path = .path.display())]

@@ -4,7 +4,8 @@
 //! threads at once, keep a bounded number of decoded tiles, and check every size and offset of the file against
 //! [`consilium_common::limits`] before they believe it. Geometry is exact: an output pixel is the mean of the slide's
 //! area that it covers, computed from its absolute position, so reading a region equals cropping the whole.
-//! Not read: striped TIFF, vendor formats other than Aperio SVS and OME-TIFF; the error says how to convert.
+//! Vendor formats other than Aperio SVS are read through the OpenSlide library where a site has it.
+//! Not read: striped TIFF; the error says how to convert.
 
 mod about;
 mod cache;
@@ -18,6 +19,7 @@ mod jpeg;
 mod jpeg2000;
 mod mask;
 mod ome;
+mod openslide;
 mod pages;
 mod pyramid;
 mod region;
@@ -37,6 +39,7 @@ pub use dicom::DicomSlide;
 pub use error::SlideError;
 pub use flat::FlatSlide;
 pub use mask::{MaskReader, check_mask, read_mask_at};
+pub use openslide::{LibraryError, OpenSlideInfo, OpenSlideSlide, openslide_library, set_openslide_library};
 pub use pyramid::write_pyramid;
 pub use scale::{read_at, size_at, thumbnail};
 pub use tiled::TiledSlide;
@@ -89,7 +92,7 @@ pub trait SlideReader: Send + Sync {
 }
 
 /// Opens a slide: tiled TIFF (BigTIFF too), Aperio SVS, DICOM (an instance or a folder of them), OME-Zarr (a folder), PNG
-/// or JPEG, told apart by content, not by name.
+/// or JPEG, told apart by content, not by name; any other format through OpenSlide.
 ///
 /// `mpp` overrides what the file says; without it the file's own tags must give the spacing (never so for PNG and
 /// JPEG, whose density is a print size).
@@ -97,12 +100,15 @@ pub trait SlideReader: Send + Sync {
 /// # Errors
 /// The file is missing, no slide, damaged, or does not say its spacing.
 pub fn open_slide(path: &Path, mpp: Option<Mpp>) -> Result<Box<dyn SlideReader>, SlideError> {
-    Ok(match file::kind(path)? {
-        Kind::Tiff => Box::new(TiledSlide::open(path, mpp)?),
-        Kind::Dicom => Box::new(DicomSlide::open(path, mpp)?),
-        Kind::Zarr => Box::new(ZarrSlide::open(path, mpp)?),
-        Kind::Png | Kind::Jpeg => Box::new(FlatSlide::open(path, mpp)?),
-    })
+    let own = || {
+        Ok(match file::kind(path)? {
+            Kind::Tiff => Box::new(TiledSlide::open(path, mpp)?) as Box<dyn SlideReader>,
+            Kind::Dicom => Box::new(DicomSlide::open(path, mpp)?),
+            Kind::Zarr => Box::new(ZarrSlide::open(path, mpp)?),
+            Kind::Png | Kind::Jpeg => Box::new(FlatSlide::open(path, mpp)?),
+        })
+    };
+    openslide::open_or(path, own, || Ok(Box::new(OpenSlideSlide::open(path, mpp)?)))
 }
 
 /// Checks a slide without decoding its pixels and returns its level-0 size: width, height.
@@ -111,12 +117,13 @@ pub fn open_slide(path: &Path, mpp: Option<Mpp>) -> Result<Box<dyn SlideReader>,
 /// As [`open_slide`], except for damage inside the pixel data.
 pub fn check_slide(path: &Path, mpp: Option<Mpp>) -> Result<(u32, u32), SlideError> {
     let size = |slide: &dyn SlideReader| (slide.levels()[0].width, slide.levels()[0].height);
-    match file::kind(path)? {
+    let own = || match file::kind(path)? {
         Kind::Tiff => Ok(size(&TiledSlide::open(path, mpp)?)),
         Kind::Dicom => Ok(size(&DicomSlide::open(path, mpp)?)),
         Kind::Zarr => Ok(size(&ZarrSlide::open(path, mpp)?)),
         Kind::Png | Kind::Jpeg => flat::check(path, mpp),
-    }
+    };
+    openslide::open_or(path, own, || Ok(size(&OpenSlideSlide::open(path, mpp)?)))
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use consilium_common::Mpp;
 use super::error::SlideError;
 
 /// Coarser than this, a resolution tag is a print or screen density and no scanner's: 20 um/px is a 0.5x objective.
-const COARSEST_CREDIBLE_UM: f64 = 20.0;
+pub(super) const COARSEST_CREDIBLE_UM: f64 = 20.0;
 /// Pixels count as square up to this relative difference.
-const SQUARE_WITHIN: f64 = 0.01;
+pub(super) const SQUARE_WITHIN: f64 = 0.01;
 
 /// The tags of level 0 that speak of spacing.
 #[derive(Clone, Debug, Default)]
