@@ -8,6 +8,7 @@ pub mod acquisition;
 pub mod dataset;
 pub mod metrics;
 pub mod network;
+pub mod outline;
 pub mod scan;
 pub mod slides;
 #[cfg(test)]
