@@ -11,9 +11,13 @@ mod error;
 mod font;
 mod output;
 mod overlay;
+mod palette;
 mod reader;
+mod reduced;
 mod result;
 mod strip;
+mod summary;
+mod whole;
 mod window;
 
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -26,10 +30,17 @@ use rayon::prelude::*;
 pub use crate::uncertainty::Map;
 pub use colour::{BLACK, ORDINARY, WHITE, colour_class};
 pub use error::ScanError;
-pub use output::{ScanFiles, write_outputs};
-pub use overlay::overlay_image;
+pub use output::{OVERLAY_SIDE, ScanFiles, Writers};
+pub use overlay::{labels_overlay_image, overlay_image};
+pub use palette::class_colour;
+pub use reduced::Reduced;
 pub use result::{ScanResult, ScanTiming};
 pub use strip::Strip;
+pub use summary::{
+    ClassArea, ClassDice, HISTOGRAM_BINS, HISTOGRAM_NATS, ReferenceSummary, ReliabilityBin, SUMMARY_SCHEMA,
+    SlideSummary, SummaryBuilder, UncertaintySummary,
+};
+pub use whole::{WholeFiles, write_outputs};
 pub use window::{gaussian_weights, tile_starts};
 
 use crate::network::Predictor;

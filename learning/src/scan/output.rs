@@ -1,72 +1,212 @@
-//! The files of a scan. Each is written beside its place and moved there when complete: a reader never sees half of one.
+//! The files of a scan, made while its rows come: pyramids that viewers open, outlines, and pictures.
+//!
+//! Memory is a row of tiles a pyramid and level. Each file is written beside its place and moved there when complete: a
+//! reader never sees half of one. The same strips give the same bytes.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use consilium_common::plan::Task;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder};
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use rayon::prelude::*;
 
-use super::overlay::overlay_image;
-use super::{ScanError, ScanResult};
-use crate::slides::{SlideReader, thumbnail};
+use super::overlay::{labels_overlay_image, overlay_image};
+use super::palette::class_colour;
+use super::reduced::Reduced;
+use super::{ScanError, Strip};
+use crate::outline::{OutlineCounts, OutlineSettings, OutlineWriter};
+use crate::slides::{PyramidKind, PyramidWriter, SlideError};
+use crate::uncertainty::quantise;
 
-/// Longer side of the overlay's slide picture.
-const OVERLAY_SIDE: u32 = 1600;
+/// Longer side of the slide picture in overlays.
+pub const OVERLAY_SIDE: u32 = 1600;
 
-/// Where the outputs of a scan are.
+/// Where the outputs of a scan are, and what the outlines hold. Pyramids are at the plan's spacing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanFiles {
-    /// 8-bit PNG, value = class index, at the plan's spacing.
+    /// Label pyramid, value = class index, with the classes' colours as its palette.
     pub labels: PathBuf,
-    /// 8-bit PNG, UGA's quantisation (255 = 4 nats), at the plan's spacing.
+    /// Probability pyramid of each foreground class, class 1 first; 255 is 1.
+    pub probabilities: Vec<PathBuf>,
+    /// Pyramid of UGA's uncertainty, quantised as there: 255 is 4 nats.
     pub uncertainty: PathBuf,
+    /// Pyramid of the entropy of the mean, quantised likewise.
+    pub entropy: PathBuf,
+    /// Outlines of the labels, GeoJSON.
+    pub outlines: PathBuf,
     /// RGB PNG: thumbnail, heat colours, colour bar.
     pub overlay: PathBuf,
+    /// RGB PNG: thumbnail, class colours, legend.
+    pub labels_overlay: PathBuf,
+    /// What the outlines hold.
+    pub outline_counts: OutlineCounts,
 }
 
-/// Writes `NAME-labels.png`, `NAME-uncertainty.png` and `NAME-overlay.png` into `dir`, which is made if need be.
-///
-/// # Errors
-/// A name with a path in it, an ensemble of another task, an unreadable slide, or a folder that cannot be written.
-pub fn write_outputs(
-    result: &ScanResult,
-    slide: &dyn SlideReader,
-    task: &Task,
-    dir: &Path,
-    name: &str,
-) -> Result<ScanFiles, ScanError> {
+/// What a pyramid shows of a strip.
+#[derive(Clone, Copy, Debug)]
+enum Plane {
+    Labels,
+    Probability(usize),
+    Uncertainty,
+    Entropy,
+}
+
+impl Plane {
+    fn bytes(self, strip: &Strip) -> Cow<'_, [u8]> {
+        let quantised = |nats: &[f32]| Cow::Owned(nats.iter().map(|&n| quantise(n)).collect());
+        match self {
+            Self::Labels => Cow::Borrowed(&strip.labels),
+            // 0 to 255, rounded; NaN becomes 0.
+            Self::Probability(index) => {
+                let values = strip.probabilities.get(index).map_or(&[][..], Vec::as_slice);
+                Cow::Owned(values.iter().map(|&p| (p.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect())
+            }
+            Self::Uncertainty => quantised(&strip.uncertainty),
+            Self::Entropy => quantised(&strip.entropy),
+        }
+    }
+}
+
+/// Writes the files of one slide from its strips.
+#[derive(Debug)]
+pub struct Writers {
+    task: Task,
+    pyramids: Vec<(Plane, PyramidWriter)>,
+    outlines: OutlineWriter,
+    reduced: Reduced,
+    thumbnail: RgbImage,
+    files: ScanFiles,
+}
+
+impl Writers {
+    /// Starts the files `NAME-*` in `dir`, which is made if need be, for maps of `width` x `height` pixels of which each
+    /// spans `level0_px` pixels of the slide. `thumbnail` shows the whole slide, at most [`OVERLAY_SIDE`] long.
+    ///
+    /// # Errors
+    /// A name with a path in it, an empty or too large map, or a folder that cannot be written.
+    pub fn create(
+        dir: &Path,
+        name: &str,
+        task: &Task,
+        (width, height): (u32, u32),
+        level0_px: f64,
+        thumbnail: RgbImage,
+    ) -> Result<Self, ScanError> {
+        check_name(name)?;
+        std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+        let files = places(dir, name, task);
+        let colours: Vec<[u8; 3]> = (0..task.classes.len()).map(class_colour).collect();
+        let labels = PyramidKind::Labels { colours: colours.clone() };
+        let start = |plane, path: &Path, kind| -> Result<(Plane, PyramidWriter), SlideError> {
+            Ok((plane, PyramidWriter::create(path, width, height, task.spacing_um, kind)?))
+        };
+        let mut pyramids = vec![
+            start(Plane::Labels, &files.labels, labels)?,
+            start(Plane::Uncertainty, &files.uncertainty, PyramidKind::Grey)?,
+            start(Plane::Entropy, &files.entropy, PyramidKind::Grey)?,
+        ];
+        for (index, path) in files.probabilities.iter().enumerate() {
+            pyramids.push(start(Plane::Probability(index), path, PyramidKind::Grey)?);
+        }
+        let classes: Vec<(String, [u8; 3])> = task.classes.iter().cloned().zip(colours).collect();
+        let settings = OutlineSettings::new(task.spacing_um, level0_px);
+        let outlines = OutlineWriter::create(&files.outlines, name, width, &classes, settings)
+            .map_err(|e| failed(&files.outlines, e))?;
+        let reduced = Reduced::new(width, height, thumbnail.width(), thumbnail.height());
+        Ok(Self { task: task.clone(), pyramids, outlines, reduced, thumbnail, files })
+    }
+
+    /// Adds the next rows, from the top; any number at a time. All files are worked on side by side.
+    ///
+    /// # Errors
+    /// A strip of another width or of more rows than the map, or a full disk.
+    pub fn add(&mut self, strip: &Strip) -> Result<(), ScanError> {
+        let (pyramids, outlines, reduced) = (&mut self.pyramids, &mut self.outlines, &mut self.reduced);
+        let outlined = || {
+            reduced.add(strip);
+            outlines.push_rows(&strip.labels)
+        };
+        let written = || pyramids.par_iter_mut().try_for_each(|(plane, writer)| writer.push_rows(&plane.bytes(strip)));
+        let (outlined, written) = rayon::join(outlined, written);
+        outlined.map_err(|e| failed(&self.files.outlines, e))?;
+        Ok(written?)
+    }
+
+    /// Completes all files.
+    ///
+    /// # Errors
+    /// Rows are missing, or the disk is full.
+    pub fn finish(mut self) -> Result<ScanFiles, ScanError> {
+        self.pyramids.into_iter().try_for_each(|(_, writer)| writer.finish())?;
+        self.files.outline_counts = self.outlines.finish().map_err(|e| failed(&self.files.outlines, e))?;
+        let write = |path: &Path, image: &RgbImage| {
+            write_png(path, image.as_raw(), image.dimensions(), ExtendedColorType::Rgb8)
+        };
+        write(&self.files.overlay, &overlay_image(&self.thumbnail, &self.reduced, self.task.classes.len()))?;
+        let labels = labels_overlay_image(&self.thumbnail, &self.reduced, &self.task.classes);
+        write(&self.files.labels_overlay, &labels)?;
+        Ok(self.files)
+    }
+}
+
+fn places(dir: &Path, name: &str, task: &Task) -> ScanFiles {
+    let place = |what: &str| dir.join(format!("{name}-{what}"));
+    ScanFiles {
+        labels: place("labels.tif"),
+        probabilities: class_words(&task.classes).map(|word| place(&format!("probability-{word}.tif"))).collect(),
+        uncertainty: place("uncertainty.tif"),
+        entropy: place("entropy.tif"),
+        outlines: place("labels.geojson"),
+        overlay: place("overlay.png"),
+        labels_overlay: place("labels-overlay.png"),
+        outline_counts: OutlineCounts::default(),
+    }
+}
+
+/// The foreground classes as parts of file names: what could mean something there becomes `_`, and where two would be the
+/// same, on any disk, the class's number follows.
+fn class_words(classes: &[String]) -> impl Iterator<Item = String> {
+    let plain = |c: char| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
+    let words: Vec<String> = classes.iter().skip(1).map(|name| name.chars().map(plain).collect()).collect();
+    let same = |a: &String, b: &String| a.to_lowercase() == b.to_lowercase();
+    let twice: Vec<bool> =
+        words.iter().map(|word| words.iter().filter(|other| same(word, other)).count() > 1).collect();
+    let numbered = |(i, (word, twice))| if twice { format!("{word}-{}", i + 1) } else { word };
+    words.into_iter().zip(twice).enumerate().map(numbered)
+}
+
+/// Refuses a name that is more than a file's name.
+pub(super) fn check_name(name: &str) -> Result<(), ScanError> {
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
         return Err(ScanError::Name(name.to_owned()));
     }
-    if result.classes != task.classes.len() {
-        return Err(ScanError::Classes { ensemble: result.classes, task: task.classes.len() });
-    }
-    let failed = |path: &Path, why: &dyn ToString| ScanError::Write { path: path.to_owned(), why: why.to_string() };
-    std::fs::create_dir_all(dir).map_err(|e| failed(dir, &e))?;
-    let place = |what: &str| dir.join(format!("{name}-{what}.png"));
-    let files = ScanFiles { labels: place("labels"), uncertainty: place("uncertainty"), overlay: place("overlay") };
-    let size = (result.width, result.height);
-    write_png(&files.labels, result.labels.as_raw(), size, ExtendedColorType::L8)?;
-    write_png(&files.uncertainty, result.uncertainty.to_gray8().as_raw(), size, ExtendedColorType::L8)?;
-    let overlay = overlay_image(&thumbnail(slide, OVERLAY_SIDE)?, result);
-    write_png(&files.overlay, overlay.as_raw(), overlay.dimensions(), ExtendedColorType::Rgb8)?;
-    Ok(files)
+    Ok(())
 }
 
-fn write_png(
+fn failed(path: &Path, why: impl ToString) -> ScanError {
+    ScanError::Write { path: path.to_owned(), why: why.to_string() }
+}
+
+pub(super) fn write_png(
     path: &Path,
     pixels: &[u8],
     (width, height): (u32, u32),
     colour: ExtendedColorType,
 ) -> Result<(), ScanError> {
-    let failed = |why: String| ScanError::Write { path: path.to_owned(), why };
     let mut bytes = Vec::new();
     let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
-    encoder.write_image(pixels, width, height, colour).map_err(|e| failed(e.to_string()))?;
+    encoder.write_image(pixels, width, height, colour).map_err(|e| failed(path, e))?;
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| failed(e.to_string()))?;
-    file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(e.to_string()))?;
-    file.persist(path).map_err(|e| failed(e.error.to_string()))?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".part-")
+        .make_in(dir, |part| std::fs::File::create_new(part))
+        .map_err(|e| failed(path, e))?;
+    file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(path, e))?;
+    file.persist(path).map_err(|e| failed(path, e.error))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
