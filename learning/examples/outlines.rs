@@ -54,7 +54,7 @@ fn draw(y: usize, row: &mut [u8]) {
         return;
     }
     for column in 0..PER_SIDE {
-        let seed = (column * 7919 + y / CELL * 104_729) as f32;
+        let seed = ((column * 7919 + y / CELL * 104_729) % 1000) as f32;
         let dy = (y % CELL) as f32 - 31.0;
         for x in 0..CELL {
             let dx = x as f32 - 31.0;

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use consilium_common::plan::Score;
 
 use crate::experiment::{Options, Source};
+use crate::mosaic::MosaicOptions;
 
 /// Simulates a federation of hospitals on this machine, with the real coordinator and the real site client.
 ///
@@ -34,6 +35,36 @@ enum Command {
         #[arg(long, value_name = "SITE")]
         central: String,
     },
+    /// A big slide made of real fields, and its mask, for trials of size and speed.
+    ///
+    /// The fields are laid side by side, turned and mirrored by the seed, into a pyramidal JPEG TIFF. --out is the slide to
+    /// be written.
+    Mosaic {
+        /// Folder with slides/ and masks/, or a folder of such folders; all of one spacing.
+        #[arg(long, value_name = "DIR")]
+        fields: PathBuf,
+        /// Width in pixels.
+        #[arg(long, value_name = "W")]
+        width: u32,
+        /// Height in pixels.
+        #[arg(long, value_name = "H")]
+        height: u32,
+        /// Share of the slide that is glass around islands of tissue, 0 to 1.
+        #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+        glass: f64,
+        /// The mask to be written [default: the slide's name with -mask.tif].
+        #[arg(long, value_name = "FILE")]
+        mask: Option<PathBuf>,
+    },
+}
+
+/// What a command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// An experiment with its report.
+    Experiment(Box<Options>),
+    /// A big slide.
+    Mosaic(MosaicOptions),
 }
 
 #[derive(Debug, Args)]
@@ -80,26 +111,35 @@ fn score(text: &str) -> Result<Score, String> {
 }
 
 impl Cli {
-    /// The choices as options of an experiment. The seed of a plan file counts for the data, too.
-    pub fn options(self) -> Options {
+    /// What is to be done.
+    pub fn action(self) -> Action {
         let choices = self.choices;
         let source = match self.command {
             None => Source::Drawn,
             Some(Command::Run { data, central }) => Source::Folders { data, central },
+            Some(Command::Mosaic { fields, width, height, glass, mask }) => {
+                let (out, seed) = (choices.out, choices.seed.unwrap_or(SEED));
+                return Action::Mosaic(MosaicOptions { fields, width, height, out, mask, seed, glass });
+            }
         };
-        Options {
-            source,
-            out: choices.out,
-            seed: choices.seed.unwrap_or(SEED),
-            sites: choices.sites,
-            rounds: choices.rounds,
-            budget: choices.budget,
-            acquisition: choices.acquisition,
-            members: choices.members,
-            quick: choices.quick,
-            plan: choices.plan,
-            keep: choices.keep,
-        }
+        Action::Experiment(Box::new(experiment(source, choices)))
+    }
+}
+
+/// The choices as options of an experiment. The seed of a plan file counts for the data, too.
+fn experiment(source: Source, choices: Choices) -> Options {
+    Options {
+        source,
+        out: choices.out,
+        seed: choices.seed.unwrap_or(SEED),
+        sites: choices.sites,
+        rounds: choices.rounds,
+        budget: choices.budget,
+        acquisition: choices.acquisition,
+        members: choices.members,
+        quick: choices.quick,
+        plan: choices.plan,
+        keep: choices.keep,
     }
 }
 
@@ -116,7 +156,13 @@ mod tests {
 
     #[test]
     fn options_go_before_and_after_the_command() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(Cli::options);
+        let parse = |line: &str| {
+            let cli = Cli::try_parse_from(line.split(' '))?;
+            match cli.action() {
+                Action::Experiment(options) => Ok::<_, clap::Error>(*options),
+                Action::Mosaic(other) => panic!("{other:?}"),
+            }
+        };
         let options = parse("x run --data d --central c --seed 3 --acquisition random --quick").unwrap();
         assert_eq!(options.source, Source::Folders { data: "d".into(), central: "c".into() });
         assert_eq!((options.seed, options.acquisition, options.quick), (3, Some(Score::Random), true));
@@ -124,5 +170,15 @@ mod tests {
         let wrong = parse("x --acquisition best").unwrap_err().to_string();
         assert!(wrong.contains("mean-uncertainty"), "{wrong}");
         assert!(parse("x --plan p.toml --rounds 2").is_err());
+    }
+
+    #[test]
+    fn a_mosaic_has_a_size_and_a_place() {
+        let line = "x mosaic --fields f --width 900 --height 800 --out a/s.tif --seed 4 --glass 0.25";
+        let action = Cli::try_parse_from(line.split(' ')).unwrap().action();
+        let (fields, out) = ("f".into(), "a/s.tif".into());
+        let expected = MosaicOptions { fields, width: 900, height: 800, out, mask: None, seed: 4, glass: 0.25 };
+        assert_eq!(action, Action::Mosaic(expected));
+        assert!(Cli::try_parse_from("x mosaic --fields f".split(' ')).is_err());
     }
 }

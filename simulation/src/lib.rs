@@ -4,4 +4,5 @@
 pub mod cli;
 pub mod draw;
 pub mod experiment;
+pub mod mosaic;
 pub mod report;

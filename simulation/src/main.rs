@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::Parser;
-use consilium_simulation::cli::Cli;
-use consilium_simulation::experiment::{ExperimentError, Finished, dice_table, run};
+use consilium_simulation::cli::{Action, Cli};
+use consilium_simulation::experiment::{ExperimentError, Finished, Options, dice_table, run};
+use consilium_simulation::mosaic::{MosaicOptions, mosaic};
+use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -26,12 +28,15 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match start(cli, command) {
-        Ok(finished) => {
+    let done = match cli.action() {
+        Action::Experiment(options) => start(*options, command).map(|finished| {
             println!("\n{}", dice_table(&finished.metrics));
             println!("{:.1} minutes. Report: {}", finished.seconds / 60.0, finished.report.display());
-            ExitCode::SUCCESS
-        }
+        }),
+        Action::Mosaic(options) => make_mosaic(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(error.exit_code())
@@ -39,10 +44,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli, command: String) -> Result<Finished, ExperimentError> {
+/// Makes a mosaic and says what came of it.
+fn make_mosaic(options: &MosaicOptions) -> Result<(), ExperimentError> {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} rows, {eta} left");
+    let bar =
+        ProgressBar::new(options.height.into()).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let made = mosaic(options, &|done, _| bar.set_position(done.into()))?;
+    bar.finish_and_clear();
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    println!(
+        "{}: {} x {} px at {} from {} fields, {:.1} MB\n{}: {:.1} MB\n{:.1} s",
+        options.out.display(),
+        options.width,
+        options.height,
+        made.mpp,
+        made.fields,
+        mb(made.slide_bytes),
+        made.mask.display(),
+        mb(made.mask_bytes),
+        made.seconds
+    );
+    Ok(())
+}
+
+fn start(options: Options, command: String) -> Result<Finished, ExperimentError> {
     // An earlier provider, if any, serves as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let options = cli.options();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = LogFile { path: options.out.join("run.log"), file: OnceLock::new() };
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).init();

@@ -21,7 +21,10 @@ pub use trace::{Object, Tracer, Vertex};
 
 use geojson::{Class, GeoJson};
 use simplify::simplify;
-use valid::{Point, valid};
+use valid::{Point, faulty};
+
+/// How often rings at fault are drawn more exactly before the object keeps all its corners.
+const ATTEMPTS: usize = 5;
 
 /// How objects are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,7 +54,7 @@ pub struct OutlineCounts {
     pub objects: u64,
     /// Objects that were too small.
     pub too_small: u64,
-    /// Objects that keep all corners, because no simplification was valid.
+    /// Objects of which a ring keeps all corners, because no simplification was valid.
     pub unsimplified: u64,
     /// Corners in the file, a ring's first one not counted again.
     pub corners: u64,
@@ -157,21 +160,36 @@ impl<W: io::Write> Objects<W> {
         }
     }
 
-    /// The rings to be written: simplified, less so if that is not valid, else as they are.
+    /// The rings to be written: simplified, and those that are not valid so, less or not at all.
     fn drawn(&mut self, object: &Object) -> Vec<Vec<Point>> {
-        let points = |ring: &[Vertex]| -> Vec<Point> { ring.iter().map(|&v| self.point(v)).collect() };
-        if self.settings.tolerance_px > 0.0 {
-            for tolerance in [self.settings.tolerance_px, self.settings.tolerance_px / 2.0] {
-                let rings: Vec<Vec<Point>> =
-                    object.rings.iter().map(|ring| points(&simplify(ring, tolerance))).collect();
-                if valid(&rings) {
-                    return rings;
-                }
-            }
-            self.counts.unsimplified += 1;
+        let full = self.settings.tolerance_px;
+        let mut tolerances = vec![full; object.rings.len()];
+        let mut rings: Vec<Vec<Point>> = object.rings.iter().map(|ring| self.points(ring, full)).collect();
+        if full <= 0.0 {
+            return rings;
         }
-        // Corners of pixels stay in order when each coordinate is rounded by itself: always valid.
-        object.rings.iter().map(|ring| ring.iter().map(|&v| self.point(v)).collect()).collect()
+        for _ in 0..ATTEMPTS {
+            let faulty = faulty(&rings);
+            if faulty.is_empty() {
+                self.counts.unsimplified += u64::from(tolerances.contains(&0.0));
+                return rings;
+            }
+            for ring in faulty {
+                tolerances[ring] = if tolerances[ring] == full { full / 2.0 } else { 0.0 };
+                rings[ring] = self.points(&object.rings[ring], tolerances[ring]);
+            }
+        }
+        self.counts.unsimplified += 1;
+        object.rings.iter().map(|ring| self.points(ring, 0.0)).collect()
+    }
+
+    /// A ring as it is written. With all its corners it is valid, and so are all rings together: corners of pixels stay
+    /// in order when each coordinate is rounded by itself.
+    fn points(&self, ring: &[Vertex], tolerance_px: f64) -> Vec<Point> {
+        match tolerance_px > 0.0 {
+            true => simplify(ring, tolerance_px).into_iter().map(|v| self.point(v)).collect(),
+            false => ring.iter().map(|&v| self.point(v)).collect(),
+        }
     }
 
     fn point(&self, v: Vertex) -> Point {

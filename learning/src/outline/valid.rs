@@ -3,6 +3,8 @@
 //! Exact, on the integers that are written. Rings may share a corner that is pinned in both, and nothing else. Neighbours
 //! are found in rows, so the work grows little faster than the number of corners.
 
+use std::collections::BTreeSet;
+
 /// A corner as it is written, in hundredths of a level-0 pixel. At most 2^20 px a side: products fit in 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Point {
@@ -21,16 +23,24 @@ struct Segment {
     of: usize,
 }
 
-/// Checks the outer ring and the holes.
-pub(super) fn valid(rings: &[Vec<Point>]) -> bool {
-    let oriented = rings.iter().enumerate().all(|(i, ring)| ring.len() >= 3 && (doubled_area(ring) > 0) == (i == 0));
-    if !oriented {
-        return false;
-    }
+/// The rings, outer one first, that are not as they should be; none if the polygon is valid.
+pub(super) fn faulty(rings: &[Vec<Point>]) -> BTreeSet<usize> {
+    let turned = |&(i, ring): &(usize, &Vec<Point>)| ring.len() < 3 || (doubled_area(ring) > 0) != (i == 0);
+    let mut faulty: BTreeSet<usize> = rings.iter().enumerate().filter(turned).map(|(i, _)| i).collect();
     let segments = segments(rings);
     let rows = Rows::new(&segments);
-    rows.lists().all(|list| apart(&segments, list))
-        && (1..rings.len()).all(|hole| inside(&segments, &rows, &rings[hole], hole))
+    for list in rows.lists() {
+        find_conflicts(&segments, list, &mut faulty);
+    }
+    // Where a hole lies is only known of rings that do not cross.
+    if faulty.is_empty() {
+        faulty.extend((1..rings.len()).filter(|&hole| !inside(&segments, &rows, &rings[hole], hole)));
+        if !faulty.is_empty() {
+            // The outer ring may have moved across it.
+            faulty.insert(0);
+        }
+    }
+    faulty
 }
 
 /// Twice the area; positive for outer rings.
@@ -98,22 +108,18 @@ impl Rows {
     }
 }
 
-/// No two segments of a list, which goes from left to right, meet where they should not.
-fn apart(segments: &[Segment], list: &[u32]) -> bool {
+/// Adds the rings of segments that meet where they should not. The list goes from left to right.
+fn find_conflicts(segments: &[Segment], list: &[u32], faulty: &mut BTreeSet<usize>) {
     for (i, &first) in list.iter().enumerate() {
         let s = &segments[first as usize];
         let right = s.a.x.max(s.b.x);
-        for &second in &list[i + 1..] {
-            let t = &segments[second as usize];
-            if t.a.x.min(t.b.x) > right {
-                break;
-            }
+        let others = list[i + 1..].iter().map(|&second| &segments[second as usize]);
+        for t in others.take_while(|t| t.a.x.min(t.b.x) <= right) {
             if conflict(s, t) {
-                return false;
+                faulty.extend([s.ring, t.ring]);
             }
         }
     }
-    true
 }
 
 fn conflict(s: &Segment, t: &Segment) -> bool {
@@ -172,6 +178,10 @@ fn inside(segments: &[Segment], rows: &Rows, ring: &[Point], hole: usize) -> boo
 mod tests {
     use super::*;
 
+    fn valid(rings: &[Vec<Point>]) -> bool {
+        faulty(rings).is_empty()
+    }
+
     fn ring(points: &[(i64, i64)]) -> Vec<Point> {
         points.iter().map(|&(x, y)| Point { x, y, pinned: false }).collect()
     }
@@ -181,6 +191,8 @@ mod tests {
         let outer = || ring(&[(0, 0), (100, 0), (100, 100), (0, 100)]);
         let hole = |x: i64, y: i64| ring(&[(x, y), (x, y + 10), (x + 10, y + 10), (x + 10, y)]);
         assert!(valid(&[outer(), hole(10, 10), hole(40, 10), hole(10, 60)]));
+        let some = faulty(&[outer(), hole(10, 10), hole(40, 10), hole(45, 15)]);
+        assert_eq!(some, [2, 3].into(), "only the rings at fault");
         assert!(!valid(&[outer(), hole(200, 10)]), "outside");
         assert!(!valid(&[outer(), hole(95, 10)]), "across the edge");
         assert!(!valid(&[outer(), hole(90, 10)]), "along the edge");
