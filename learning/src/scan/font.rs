@@ -74,6 +74,6 @@ mod tests {
         assert_eq!(glyph('\n'), UNKNOWN);
         let mut image = RgbImage::new(6, 8);
         write_text(&mut image, "Ty", 2, 3, 1, Rgb([255; 3]));
-        assert!(image.iter().any(|&v| v == 255), "what does not fit is left out");
+        assert!(image.contains(&255), "what does not fit is left out");
     }
 }
