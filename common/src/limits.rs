@@ -46,6 +46,10 @@ pub const MAX_FLAT_IMAGE_PX: u64 = 1 << 28;
 pub const MAX_SLIDE_SIDE_PX: u32 = 1 << 20;
 /// Side of a TIFF tile in pixels; scanners use 240 to 1024.
 pub const MAX_TIFF_TILE_PX: u32 = 4096;
+/// Tiles of a slide, all levels and planes together: the largest slide in tiles of 256 px, 256 MiB of positions.
+pub const MAX_SLIDE_TILES: u64 = 1 << 24;
+/// Bytes of a TIFF description: Bio-Formats writes several MiB of OME-XML for stacks of thousands of planes.
+pub const MAX_TIFF_DESCRIPTION_BYTES: usize = 16 << 20;
 /// Tiles of a slide that may be damaged: a thousand of 256 px are 4 mm2 at 0.25 um/px; beyond, the copy is bad.
 pub const MAX_SLIDE_HOLES: usize = 1000;
 /// Levels of a slide pyramid.
@@ -66,3 +70,13 @@ pub const MAX_FOLDER_ENTRIES: usize = 100_000;
 pub const MAX_CHUNK_BYTES: u64 = 48 << 20;
 /// Dimensions of a Zarr array; OME-Zarr has five.
 pub const MAX_ZARR_DIMENSIONS: usize = 8;
+/// Pixels of a tissue mask: a whole glass slide of 75 x 25 mm at 8 um/px is 29 million.
+pub const MAX_TISSUE_MASK_PX: u64 = 1 << 25;
+/// Bytes of a GeoJSON file: the outlines of a million cells are about 200 MB.
+pub const MAX_GEOJSON_BYTES: u64 = 256 << 20;
+/// Objects of a GeoJSON file, features and geometries counted: a million outlined cells are rare.
+pub const MAX_GEOJSON_OBJECTS: usize = 4_000_000;
+/// Points of all outlines of a GeoJSON file: 160 MB in memory.
+pub const MAX_GEOJSON_POINTS: usize = 10_000_000;
+/// Mask pixels and crossings looked at while outlines are filled: some ten seconds, and 60 times a whole glass slide.
+pub const MAX_OUTLINE_WORK: u64 = 1 << 31;

@@ -1,34 +1,142 @@
-//! Where the tissue is: one mask for the whole slide, computed on a thumbnail and asked at any spacing.
+//! Where the tissue is: one mask for the whole slide at a fixed spacing, found or drawn, and asked at any size.
 //!
-//! Decided for the slide, never inside a tile: Otsu alone would cut a field that is all tissue into nuclei and rest.
-//! So Otsu's threshold counts only below an absolute one. Glass is near-white and unsaturated, which is to say that
-//! the darkest of a pixel's three channels is still bright. Deterministic; knows nothing of pen marks or blur.
+//! Found by a threshold on how much darker than glass a pixel is, without pen marks; or read from GeoJSON that a person
+//! edited. Read strip by strip, two bytes a pixel of 8 um of which one is kept: memory is bounded by the glass slide,
+//! whatever the slide's pixels. Deterministic. Sharpness is measured and reported; nothing is left out for
+//! it.
 
+mod blur;
 mod components;
+mod error;
+mod find;
+mod geojson;
+mod morphology;
+mod outline;
+mod pen;
+mod raster;
+mod read;
+mod view;
 
-use image::{GrayImage, Luma, RgbImage};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
-use crate::slides::{SlideError, SlideReader, thumbnail};
-use components::{fill_holes, remove_specks};
+use consilium_common::limits;
+use image::{GrayImage, Luma};
+use serde::{Deserialize, Serialize};
 
-/// Spacing of the thumbnail: tissue is an affair of cells, not of pixels.
-const THUMBNAIL_UM: f64 = 4.0;
-/// Longest side of the thumbnail; slides beyond 8 mm get a coarser one.
-const THUMBNAIL_MAX_PX: u32 = 2048;
-/// Glass is never taken to be darker than this, or a slide without glass would lose its palest tissue.
-const DARKEST_GLASS: u8 = 225;
-/// Share of pixels brighter than the glass: dust that shines.
-const BRIGHTER_THAN_GLASS: f64 = 0.005;
-/// Whatever is this much darker than glass is tissue, whatever Otsu says.
-const SURELY_TISSUE: u8 = 25;
-/// Whatever is less darker than glass than this is glass: noise and compression.
-const SURELY_GLASS: u8 = 10;
-/// Gaps up to twice this wide are closed: fat vacuoles and tears inside tissue.
-const CLOSING_UM: f64 = 12.0;
-/// Smaller specks are dust.
-const SPECK_UM2: f64 = 2_500.0;
-/// Smaller holes belong to the tissue.
-const HOLE_UM2: f64 = 10_000.0;
+use crate::slides::{SlideError, SlideReader};
+use read::{Grid, Planes};
+
+pub use blur::Blur;
+pub use error::{GeoJsonError, TissueError};
+pub use geojson::{Polygons, parse_geojson};
+pub use view::TissueView;
+
+/// How pale tissue may be. Otsu's threshold counts only between two bounds, in grey levels by which a pixel's darkest
+/// channel is darker than the slide's glass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sensitivity {
+    /// 20 to 45: for dirty glass and thick mounting medium; loses pale stroma.
+    Low,
+    /// 10 to 25.
+    #[default]
+    Normal,
+    /// 4 to 6: finds mucin, faint fat and pale stroma; takes uneven glass for tissue.
+    High,
+}
+
+/// How tissue is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TissueSettings {
+    /// How pale tissue may be.
+    pub sensitivity: Sensitivity,
+    /// Whether pen marks are left out of the tissue.
+    pub exclude_pen: bool,
+    /// Whether the sharpness of the tissue is measured: reads up to 400 blocks of 128 um more.
+    pub measure_blur: bool,
+}
+
+impl Default for TissueSettings {
+    fn default() -> Self {
+        Self { sensitivity: Sensitivity::Normal, exclude_pen: true, measure_blur: true }
+    }
+}
+
+/// Where a mask comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Found on the slide.
+    Found,
+    /// Read from outlines that a person drew or edited.
+    GeoJson,
+}
+
+/// What there is to say about a mask.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TissueStats {
+    /// Where the mask comes from.
+    pub source: Source,
+    /// Side of a mask pixel, um.
+    pub spacing_um: f64,
+    /// Area of the tissue, mm2.
+    pub tissue_mm2: f64,
+    /// Share of tissue in the whole slide, 0 to 1.
+    pub tissue_share: f64,
+    /// Area that was left out as pen marks, on tissue and on glass, mm2.
+    pub pen_mm2: f64,
+    /// The darkest channel of the slide's glass, 0 to 255; none for outlines.
+    pub glass: Option<u8>,
+    /// How much darker than glass tissue is at least, in grey levels; none for outlines.
+    pub threshold: Option<u8>,
+    /// How pale tissue might be; none for outlines.
+    pub sensitivity: Option<Sensitivity>,
+    /// How sharp the tissue is; none where it was not measured or there is too little to measure.
+    pub blur: Option<Blur>,
+}
+
+/// A mask with what there is to say about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The tissue.
+    pub mask: TissueMask,
+    /// Areas, thresholds and sharpness.
+    pub stats: TissueStats,
+}
+
+impl Found {
+    /// Reads the mask from outlines that a person edited, as [`TissueMask::from_geojson`]; of the settings only
+    /// `measure_blur` matters.
+    ///
+    /// # Errors
+    /// The outlines cannot be used, or the slide cannot be read.
+    pub fn from_geojson(path: &Path, slide: &dyn SlideReader, settings: &TissueSettings) -> Result<Self, TissueError> {
+        let mask = TissueMask::from_geojson(path, slide)?;
+        let grid = Grid::of(slide)?;
+        let blur = if settings.measure_blur { blur::measure(slide, &mask)? } else { None };
+        let stats = TissueStats { blur, ..TissueStats::of(&mask, grid, Source::GeoJson) };
+        Ok(Self { mask, stats })
+    }
+}
+
+impl TissueStats {
+    fn of(mask: &TissueMask, grid: Grid, source: Source) -> Self {
+        Self {
+            source,
+            spacing_um: grid.spacing.um_per_px(),
+            tissue_mm2: grid.mm2(mask.pixels()),
+            tissue_share: mask.fraction(),
+            pen_mm2: 0.0,
+            glass: None,
+            threshold: None,
+            sensitivity: None,
+            blur: None,
+        }
+    }
+}
 
 /// The tissue of one slide.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,18 +146,30 @@ pub struct TissueMask {
 }
 
 impl TissueMask {
-    /// Finds the tissue of a slide.
+    /// Finds the tissue of a slide with the default settings, sharpness not measured.
     ///
     /// # Errors
     /// The slide cannot be read.
     pub fn of(slide: &dyn SlideReader) -> Result<Self, SlideError> {
-        let base = slide.levels()[0];
-        let longest = base.width.max(base.height);
-        let wanted = f64::from(longest) * slide.mpp().um_per_px() / THUMBNAIL_UM;
-        let side = (wanted.ceil() as u32).clamp(1, THUMBNAIL_MAX_PX);
-        let image = thumbnail(slide, side)?;
-        let um_per_px = f64::from(longest) * slide.mpp().um_per_px() / f64::from(image.width().max(image.height()));
-        Ok(Self { mask: find(&image, um_per_px) })
+        Ok(Self::find(slide, &TissueSettings { measure_blur: false, ..TissueSettings::default() })?.mask)
+    }
+
+    /// Finds the tissue of a slide.
+    ///
+    /// # Errors
+    /// The slide cannot be read.
+    pub fn find(slide: &dyn SlideReader, settings: &TissueSettings) -> Result<Found, SlideError> {
+        let found = find::find(Planes::read(slide)?, settings.sensitivity, settings.exclude_pen);
+        let mask = Self { mask: found.mask };
+        let stats = TissueStats {
+            pen_mm2: found.grid.mm2(found.pen_pixels),
+            glass: Some(found.glass),
+            threshold: Some(found.threshold),
+            sensitivity: Some(settings.sensitivity),
+            blur: if settings.measure_blur { blur::measure(slide, &mask)? } else { None },
+            ..TissueStats::of(&mask, found.grid, Source::Found)
+        };
+        Ok(Found { mask, stats })
     }
 
     /// A mask that is given instead of found: pixels other than 0 are tissue; it spans the whole slide.
@@ -58,141 +178,67 @@ impl TissueMask {
         Self { mask }
     }
 
+    /// Reads the mask from a GeoJSON file that a person edited, in level-0 pixels of the slide: see [`parse_geojson`]. A
+    /// mask pixel is tissue when its centre lies in an outline that adds and in none that takes away; what lies outside
+    /// the slide is cut off.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no usable GeoJSON, or its outlines leave no tissue on this slide.
+    pub fn from_geojson(path: &Path, slide: &dyn SlideReader) -> Result<Self, TissueError> {
+        let unreadable = |source| TissueError::Unreadable { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(limits::MAX_GEOJSON_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        Self::from_geojson_bytes(path, &bytes, slide)
+    }
+
+    /// The same from the bytes of such a file; `path` is what errors call them.
+    ///
+    /// # Errors
+    /// The bytes are no usable GeoJSON, or its outlines leave no tissue on this slide.
+    pub fn from_geojson_bytes(path: &Path, bytes: &[u8], slide: &dyn SlideReader) -> Result<Self, TissueError> {
+        let refused = |source| TissueError::GeoJson { path: path.to_owned(), source };
+        let polygons = parse_geojson(bytes).map_err(refused)?;
+        let (grid, base) = (Grid::of(slide)?, slide.levels()[0]);
+        let mask = raster::fill(&polygons, (base.width, base.height), (grid.width, grid.height)).map_err(refused)?;
+        let mask = Self { mask };
+        if mask.pixels() == 0 {
+            return Err(TissueError::NoTissue { path: path.to_owned(), width: base.width, height: base.height });
+        }
+        Ok(mask)
+    }
+
+    /// The mask as GeoJSON for editing in QuPath: a FeatureCollection of Polygons with holes, class "Tissue", closed
+    /// simple rings in level-0 pixels. [`TissueMask::from_geojson`] gives the same mask back, where this one was made for
+    /// the same slide and has any tissue.
+    pub fn to_geojson(&self, slide: &dyn SlideReader) -> String {
+        let base = slide.levels()[0];
+        outline::to_geojson(&self.mask, (base.width, base.height))
+    }
+
     /// The whole slide as 0 (glass) and 1 (tissue) at the size `w` x `h` that it has at a spacing
-    /// ([`crate::slides::size_at`]).
+    /// ([`crate::slides::size_at`]). For small images; [`TissueMask::on`] does not need memory for the whole.
     pub fn at(&self, w: u32, h: u32) -> GrayImage {
-        let columns = nearest(w, self.mask.width());
-        let rows = nearest(h, self.mask.height());
-        GrayImage::from_fn(w, h, |x, y| *self.mask.get_pixel(columns[x as usize], rows[y as usize]))
+        let columns: Vec<u32> = view::nearest(w, self.mask.width()).collect();
+        let rows: Vec<u32> = view::nearest(h, self.mask.height()).collect();
+        let value = |x: u32, y: u32| self.mask.get_pixel_checked(columns[x as usize], rows[y as usize]);
+        GrayImage::from_fn(w, h, |x, y| value(x, y).copied().unwrap_or(Luma([0])))
+    }
+
+    /// The same, row by row and box by box.
+    pub fn on(&self, w: u32, h: u32) -> TissueView<'_> {
+        TissueView::new(&self.mask, w, h)
     }
 
     /// Share of tissue in the whole slide, 0 to 1.
     pub fn fraction(&self) -> f64 {
-        let tissue: u64 = self.mask.pixels().map(|p| u64::from(p.0[0])).sum();
-        tissue as f64 / (f64::from(self.mask.width()) * f64::from(self.mask.height()))
+        self.pixels() as f64 / (self.mask.as_raw().len() as f64).max(1.0)
     }
 
-    /// Share of tissue in a box, 0 to 1, by area. `whole` is the slide's size and `x, y, w, h` the box, all in pixels
-    /// of the same spacing; what lies outside the slide is glass.
-    pub fn share(&self, whole: (u32, u32), x: i64, y: i64, w: u32, h: u32) -> f64 {
-        let columns = overlaps(x, w, whole.0, self.mask.width());
-        let rows = overlaps(y, h, whole.1, self.mask.height());
-        let mut tissue = 0.0;
-        for &(row, height) in &rows {
-            for &(column, width) in &columns {
-                tissue += f64::from(self.mask.get_pixel(column, row).0[0]) * width * height;
-            }
-        }
-        let area = f64::from(w.max(1)) * f64::from(h.max(1));
-        (tissue / area).min(1.0)
+    /// Number of mask pixels that are tissue.
+    fn pixels(&self) -> u64 {
+        self.mask.as_raw().iter().map(|&tissue| u64::from(tissue)).sum()
     }
-}
-
-/// For each of `count` positions the one of `side` under its centre.
-fn nearest(count: u32, side: u32) -> Vec<u32> {
-    let ratio = f64::from(side) / f64::from(count.max(1));
-    (0..count).map(|i| (((f64::from(i) + 0.5) * ratio).floor() as u32).min(side - 1)).collect()
-}
-
-/// The mask positions that `start .. start + length` overlaps, each with how much of the range it covers.
-fn overlaps(start: i64, length: u32, whole: u32, side: u32) -> Vec<(u32, f64)> {
-    let pixel = f64::from(whole) / f64::from(side);
-    let from = (start as f64).max(0.0);
-    let to = (start as f64 + f64::from(length)).min(f64::from(whole));
-    if from >= to {
-        return Vec::new();
-    }
-    let last = ((to / pixel).ceil() as u32).min(side);
-    ((from / pixel).floor() as u32..last)
-        .map(|at| (at, (f64::from(at + 1) * pixel).min(to) - (f64::from(at) * pixel).max(from)))
-        .filter(|(_, covered)| *covered > 0.0)
-        .collect()
-}
-
-/// The tissue of a thumbnail: threshold, closing, specks out, holes in.
-fn find(image: &RgbImage, um_per_px: f64) -> GrayImage {
-    let darkest: Vec<u8> = image.pixels().map(|p| p.0[0].min(p.0[1]).min(p.0[2])).collect();
-    let mut histogram = [0u64; 256];
-    darkest.iter().for_each(|&v| histogram[usize::from(v)] += 1);
-    let glass = brightness_of_glass(&histogram);
-    let distance: Vec<u8> = darkest.iter().map(|&v| glass.saturating_sub(v)).collect();
-    let mut histogram = [0u64; 256];
-    distance.iter().for_each(|&v| histogram[usize::from(v)] += 1);
-    let threshold = otsu(&histogram).clamp(SURELY_GLASS, SURELY_TISSUE);
-    let (width, height) = image.dimensions();
-    let above = distance.iter().map(|&v| u8::from(v > threshold)).collect();
-    let mut mask = GrayImage::from_raw(width, height, above).unwrap_or_else(|| GrayImage::new(width, height));
-    let pixels = |um2: f64| (um2 / (um_per_px * um_per_px)).round() as usize;
-    remove_specks(&mut mask, pixels(SPECK_UM2));
-    mask = closed(&mask, (CLOSING_UM / um_per_px).round() as u32);
-    fill_holes(&mut mask, pixels(HOLE_UM2));
-    mask
-}
-
-/// The darkest channel of glass: the brightest there is, but for a few shining pixels.
-fn brightness_of_glass(histogram: &[u64; 256]) -> u8 {
-    let total: u64 = histogram.iter().sum();
-    let mut brighter = (total as f64 * BRIGHTER_THAN_GLASS) as u64;
-    for value in (DARKEST_GLASS..=255).rev() {
-        let count = histogram[usize::from(value)];
-        if count > brighter {
-            return value;
-        }
-        brighter -= count;
-    }
-    DARKEST_GLASS
-}
-
-/// Otsu 1979: the threshold that maximises the variance between the two classes; values above it are the upper class.
-fn otsu(histogram: &[u64; 256]) -> u8 {
-    let total: f64 = histogram.iter().map(|&n| n as f64).sum();
-    let sum: f64 = histogram.iter().enumerate().map(|(v, &n)| v as f64 * n as f64).sum();
-    let (mut below, mut sum_below, mut best, mut threshold) = (0.0, 0.0, 0.0, 0u8);
-    for (value, &count) in (0u8..=255).zip(histogram) {
-        below += count as f64;
-        sum_below += f64::from(value) * count as f64;
-        let above = total - below;
-        if below == 0.0 || above == 0.0 {
-            continue;
-        }
-        let difference = sum_below / below - (sum - sum_below) / above;
-        let variance = below * above * difference * difference;
-        if variance > best {
-            (best, threshold) = (variance, value);
-        }
-    }
-    threshold
-}
-
-/// Morphological closing with a square of the given radius; beyond the edge nothing is added and nothing eaten away.
-fn closed(mask: &GrayImage, radius: u32) -> GrayImage {
-    let grown = spread(mask, radius, 1);
-    spread(&grown, radius, 0)
-}
-
-/// Gives every pixel `value` that has one of that value within `radius` in x and y.
-fn spread(mask: &GrayImage, radius: u32, value: u8) -> GrayImage {
-    let pass = |source: &GrayImage, along_x: bool| {
-        let (width, height) = source.dimensions();
-        let (length, lines) = if along_x { (width, height) } else { (height, width) };
-        let mut out = source.clone();
-        for line in 0..lines {
-            let at = |i: u32| if along_x { (i, line) } else { (line, i) };
-            // Sweep in both directions, remembering how far back the value was last seen.
-            for backwards in [false, true] {
-                let mut since = u32::MAX;
-                for step in 0..length {
-                    let (x, y) = at(if backwards { length - 1 - step } else { step });
-                    since = if source.get_pixel(x, y).0[0] == value { 0 } else { since.saturating_add(1) };
-                    if since <= radius {
-                        out.put_pixel(x, y, Luma([value]));
-                    }
-                }
-            }
-        }
-        out
-    };
-    pass(&pass(mask, true), false)
 }
 
 #[cfg(test)]
