@@ -14,6 +14,8 @@ use image::RgbImage;
 
 /// Level, left, top, width, height.
 type Region = (usize, i64, i64, u32, u32);
+/// Number of a region, its digest, and its mean colour.
+type Seen = (usize, String, [f64; 3]);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,9 +40,9 @@ fn read_all(
     regions: &[Region],
     threads: usize,
     digests: bool,
-) -> Result<Vec<(usize, String, [f64; 3])>, Box<dyn Error>> {
+) -> Result<Vec<Seen>, Box<dyn Error>> {
     let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, String, [f64; 3])>, SlideError> {
+    let work = || -> Result<Vec<Seen>, SlideError> {
         let mut found = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);

@@ -172,7 +172,8 @@ def main():
             different += compare(program, path, tiff_levels(path))
         large = folder / "mosaic.tif"
         mosaic(large, levels[0])
-        different += compare(program, large, openslide_levels(large))
+        # OpenSlide shifts regions of coarser levels by parts of a pixel where their downsample is no whole number.
+        different += compare(program, large, tiff_levels(large))
         benchmark(program, svs)
         benchmark(program, large)
     return different

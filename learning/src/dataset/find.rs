@@ -55,15 +55,16 @@ pub fn slides_in(path: &Path) -> Result<SlidesFound, DatasetError> {
     // `.` and `..` have no name of their own.
     let named = if path.file_name().is_some() { path.to_owned() } else { path.canonicalize().map_err(unreadable)? };
     let name = || slide_name(&named).unwrap_or_else(|| "slide".to_owned());
-    let whole = || SlidesFound { slides: vec![(name(), path.to_owned())], problems: Vec::new() };
+    let whole = |problems| SlidesFound { slides: vec![(name(), path.to_owned())], problems };
     if !fs::metadata(path).map_err(unreadable)?.is_dir() || is_zarr(path) {
-        return Ok(whole());
+        return Ok(whole(Vec::new()));
     }
-    let Candidates { slides, others: mut problems } = candidates(path).map_err(unreadable)?;
+    let Candidates { slides, others: mut problems } = candidates(path)?;
+    problems.sort_by(|a, b| a.slide.cmp(&b.slide));
     let loose: Vec<&PathBuf> = slides.values().flatten().collect();
     let one_series = matches!(loose.as_slice(), [one] if one.is_file() && is_dicom(one));
     if one_series || slides.is_empty() && holds_dicom(path).map_err(unreadable)? {
-        return Ok(whole());
+        return Ok(whole(problems));
     }
     let mut found = Vec::new();
     for (name, paths) in slides {
@@ -77,14 +78,20 @@ pub fn slides_in(path: &Path) -> Result<SlidesFound, DatasetError> {
 }
 
 /// Looks through one folder.
-pub(super) fn candidates(folder: &Path) -> io::Result<Candidates> {
+pub(super) fn candidates(folder: &Path) -> Result<Candidates, DatasetError> {
+    candidates_up_to(folder, limits::MAX_FOLDER_ENTRIES)
+}
+
+/// Looks through one folder of at most so many entries.
+pub(super) fn candidates_up_to(folder: &Path, most: usize) -> Result<Candidates, DatasetError> {
+    let unreadable = |source| DatasetError::Unreadable { path: folder.to_owned(), source };
     let mut found = Candidates::default();
     let mut instances = Vec::new();
-    for (count, item) in fs::read_dir(folder)?.enumerate() {
-        if count >= limits::MAX_FOLDER_ENTRIES {
-            return Err(io::Error::other(format!("it holds more than {count} files")));
+    for (count, item) in fs::read_dir(folder).map_err(unreadable)?.enumerate() {
+        if count >= most {
+            return Err(DatasetError::TooManyEntries { path: folder.to_owned(), most });
         }
-        let path = item?.path();
+        let path = item.map_err(unreadable)?.path();
         let Some(name) = slide_name(&path) else {
             let slide = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let why = "its file name is not Unicode; rename the file".to_owned();

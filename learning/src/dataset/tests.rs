@@ -6,7 +6,7 @@ use std::path::Path;
 use consilium_common::Mpp;
 use image::{GrayImage, RgbImage};
 
-use super::{DataFolder, DatasetError, Split, slides_in};
+use super::{DataFolder, DatasetError, Split, find, slides_in};
 use crate::slides::write_pyramid;
 use crate::testing::real_data;
 
@@ -139,6 +139,27 @@ fn slides_are_files_and_folders() {
     let folder = DataFolder::open(root).unwrap();
     assert_eq!(names(&folder), ["a"]);
     assert_eq!(folder.problems.len(), 11, "{:#?}", folder.problems);
+}
+
+#[test]
+fn what_lies_beside_the_only_slide_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    instance(&root.path().join("IM0001"));
+    fs::write(root.path().join("old.vsi"), "x").unwrap();
+    let found = slides_in(root.path()).unwrap();
+    assert_eq!((found.slides.len(), found.slides[0].1.as_path()), (1, root.path()));
+    assert_eq!(found.problems.iter().map(|problem| problem.slide.as_str()).collect::<Vec<_>>(), ["old"]);
+}
+
+#[test]
+fn a_folder_of_too_many_files_is_to_be_split() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["a.tif", "b.tif", "c.tif"] {
+        fs::write(root.path().join(name), "x").unwrap();
+    }
+    assert_eq!(find::candidates_up_to(root.path(), 3).unwrap().slides.len(), 3);
+    let text = find::candidates_up_to(root.path(), 2).unwrap_err().to_string();
+    assert!(text.contains("more than 2 files") && text.contains("split it"), "{text}");
 }
 
 #[test]

@@ -59,6 +59,12 @@ pub(super) enum Photometric {
 }
 
 impl Photometric {
+    /// Whether pixels of both come out as the same kind of colour: RGB and YCbCr do.
+    pub(super) fn is_like(self, other: Self) -> bool {
+        let colour = |kind| matches!(kind, Self::Rgb | Self::YCbCr);
+        self == other || (colour(self) && colour(other))
+    }
+
     /// From the TIFF tag, if it fits the number of samples; otherwise its name.
     pub(super) fn from_tag(tag: u64, samples: usize, compression: Compression) -> Result<Self, &'static str> {
         match (tag, samples) {
@@ -87,7 +93,7 @@ pub(super) fn samples(page: &Page, stored: Vec<u8>) -> Result<Vec<u8>, String> {
         Compression::None => stored,
         Compression::Lzw => lzw(&stored, expected)?,
         Compression::Deflate => deflate(&stored, expected)?,
-        Compression::Jpeg => jpeg(page, &stored)?,
+        Compression::Jpeg => jpeg(page.shared_tables(), &stored, page.tile_size(), page.samples, false)?,
         Compression::Jpeg2000YCbCr | Compression::Jpeg2000Rgb | Compression::Jpeg2000 => {
             jpeg2000::samples(&stored, page.tile_width as usize, page.tile_height as usize, page.samples)?
         }
@@ -105,11 +111,8 @@ pub(super) fn samples(page: &Page, stored: Vec<u8>) -> Result<Vec<u8>, String> {
 /// The RGB pixels of one whole tile (padding included), or why they cannot be had.
 pub(super) fn rgb(page: &Page, stored: Vec<u8>) -> Result<Vec<u8>, String> {
     if page.compression == Compression::Jpeg && page.photometric == Photometric::YCbCr {
-        let size = (page.tile_width as usize, page.tile_height as usize);
         // Converted while its rows are at hand.
-        if let Some(pixels) = jpeg::samples(page.tables.as_deref(), &stored, size, page.samples, true)? {
-            return Ok(pixels);
-        }
+        return jpeg(page.shared_tables(), &stored, page.tile_size(), page.samples, true);
     }
     Ok(to_rgb(page, samples(page, stored)?))
 }
@@ -140,28 +143,47 @@ pub(super) fn ycbcr_to_rgb(pixel: [u8; 3]) -> [u8; 3] {
     ]
 }
 
-fn jpeg(page: &Page, stored: &[u8]) -> Result<Vec<u8>, String> {
-    let size = (page.tile_width as usize, page.tile_height as usize);
-    match jpeg::samples(page.tables.as_deref(), stored, size, page.samples, false)? {
-        Some(samples) => Ok(samples),
-        None => other_jpeg(page, stored),
+/// Tables that the tiles of an image share: as they were read, and their bytes.
+pub(super) type SharedTables<'t> = Option<(&'t jpeg::Tables, &'t [u8])>;
+
+/// The interleaved samples of a JPEG of this size and so many components; from YCbCr to RGB if asked for.
+pub(super) fn jpeg(
+    shared: SharedTables<'_>,
+    stored: &[u8],
+    size: (usize, usize),
+    samples: usize,
+    ycbcr: bool,
+) -> Result<Vec<u8>, String> {
+    match jpeg::samples(shared.map(|(tables, _)| tables), stored, size, samples, ycbcr)? {
+        Some(data) => Ok(data),
+        None => {
+            let mut data = other_jpeg(shared.map(|(_, bytes)| bytes), stored, size, samples)?;
+            if ycbcr {
+                data.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| *pixel = ycbcr_to_rgb(*pixel));
+            }
+            Ok(data)
+        }
     }
 }
 
 /// A JPEG that is not baseline, such as a progressive one.
-fn other_jpeg(page: &Page, stored: &[u8]) -> Result<Vec<u8>, String> {
-    let whole = match &page.jpeg_tables {
+fn other_jpeg(
+    tables: Option<&[u8]>,
+    stored: &[u8],
+    (width, height): (usize, usize),
+    samples: usize,
+) -> Result<Vec<u8>, String> {
+    let whole = match tables {
         // The shared tables are a JPEG without an image: theirs without the end marker, then ours without the start.
         Some(tables) if stored.len() > 2 => [&tables[..tables.len() - 2], &stored[2..]].concat(),
         _ => stored.to_vec(),
     };
-    let (width, height) = (page.tile_width as usize, page.tile_height as usize);
     let limits = DecoderOptions::default().set_max_width(width).set_max_height(height);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(whole), limits);
     decoder.decode_headers().map_err(|e| e.to_string())?;
     let stored_as = decoder.input_colorspace().ok_or("it has no colour space")?;
-    if stored_as.num_components() != page.samples {
-        return Err(format!("it has {} colour components, not {}", stored_as.num_components(), page.samples));
+    if stored_as.num_components() != samples {
+        return Err(format!("it has {} colour components, not {samples}", stored_as.num_components()));
     }
     let found = decoder.info().map(|info| (usize::from(info.width), usize::from(info.height)));
     if found != Some((width, height)) {

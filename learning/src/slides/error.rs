@@ -66,6 +66,14 @@ pub enum SlideError {
         /// The feature.
         what: String,
     },
+    /// A slide that is not read on purpose, or cannot be as it lies there: cause and next step in its own words.
+    #[error("{path}: {why}", path = .path.display())]
+    Refused {
+        /// The file or folder.
+        path: PathBuf,
+        /// Cause and next step.
+        why: String,
+    },
     /// A folder of several DICOM series: which of them is meant cannot be known.
     #[error("{path}: holds {slides} DICOM slides; move each into a folder of its own", path = .path.display())]
     SeveralSlides {
@@ -102,7 +110,7 @@ pub enum SlideError {
     },
     /// The spacing is not known.
     #[error(
-        "{path}: does not say its spacing ({why}); give it in column `mpp` of slides.csv, in micrometres per pixel",
+        "{path}: does not say its spacing ({why}); give it in column `mpp` of slides.csv (or by --mpp), in micrometres per pixel",
         path = .path.display()
     )]
     NoSpacing {
@@ -239,6 +247,10 @@ impl SlideError {
 
     pub(super) fn unsupported(path: &Path, what: impl Into<String>) -> Self {
         Self::Unsupported { path: path.to_owned(), what: what.into() }
+    }
+
+    pub(super) fn refused(path: &Path, why: impl Into<String>) -> Self {
+        Self::Refused { path: path.to_owned(), why: why.into() }
     }
 
     pub(super) fn write(path: &Path, source: impl Into<io::Error>) -> Self {

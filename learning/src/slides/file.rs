@@ -30,6 +30,7 @@ pub(super) fn kind(path: &Path) -> Result<Kind, SlideError> {
     if path.is_dir() {
         return folder_kind(path);
     }
+    refuse_device(path)?;
     let head = head(path).map_err(|e| SlideError::read(path, "first bytes", e))?;
     let starts = |magic: &[u8]| head.starts_with(magic);
     if is_dicom_head(&head) {
@@ -44,6 +45,18 @@ pub(super) fn kind(path: &Path) -> Result<Kind, SlideError> {
         Err(SlideError::Truncated { path: path.to_owned(), what: "first byte".to_owned() })
     } else {
         Err(SlideError::UnknownFormat { path: path.to_owned() })
+    }
+}
+
+/// Refuses what is there and neither a file nor a folder: a pipe would never answer, a device never end.
+pub(super) fn refuse_device(path: &Path) -> Result<(), SlideError> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            let source = io::Error::other("it is a pipe or a device, neither a file nor a folder");
+            Err(SlideError::Unreadable { path: path.to_owned(), source })
+        }
+        // What is missing or may not be seen says so when it is opened.
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! The codestream's own multiple component transform is undone, for it is part of the coding; what the samples mean is
 //! the container's to say, and colour boxes of a JP2 are ignored. Size, components and the number of code blocks are
-//! read from the codestream and checked before the decoder may allocate anything.
+//! read from the codestream and checked before the decoder may allocate anything. What decodes only in part is an error.
+
+mod walk;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,17 +12,6 @@ use consilium_common::limits;
 use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
 
 const SIZ: u16 = 0xFF51;
-const COD: u16 = 0xFF52;
-const COC: u16 = 0xFF53;
-const SOT: u16 = 0xFF90;
-const SOD: u16 = 0xFF93;
-const EOC: u16 = 0xFFD9;
-
-/// Bytes that the decoder keeps for one code block with its precinct and tag trees, and for one layer of it.
-const BLOCK_BYTES: u64 = 200;
-const LAYER_BYTES: u64 = 24;
-/// The same for all blocks of a tile, at most, as a multiple of its samples: 64 px blocks need a tenth of a byte.
-const BLOCK_BYTES_PER_SAMPLE: u64 = 16;
 
 /// Decodes a tile of exactly `width` x `height` pixels of `samples` components of 8 bits, subsampled ones repeated.
 ///
@@ -30,8 +21,10 @@ const BLOCK_BYTES_PER_SAMPLE: u64 = 16;
 pub(super) fn samples(stored: &[u8], width: usize, height: usize, samples: usize) -> Result<Vec<u8>, String> {
     let stream = codestream(stored)?;
     let subsampled = check_size(stream, width, height, samples)?;
-    check_blocks(stream, (width * height) as u64)?;
-    let settings = DecodeSettings { resolve_palette_indices: false, strict: false, target_resolution: None };
+    let whole = walk::checked(stream, samples, (width * height) as u64)?;
+    let stream = whole.as_ref();
+    // Lenient decoding makes up what is missing; a tile that is not whole is better a hole.
+    let settings = DecodeSettings { resolve_palette_indices: false, strict: true, target_resolution: None };
     // The decoder takes subsampled components for YCbCr and would convert them, unless a JP2 calls them RGB.
     let labelled = if subsampled { &as_rgb_jp2(stream, width, height, samples) } else { stream };
     // A decoder of foreign bytes that panics costs its own tile, not the process.
@@ -52,7 +45,7 @@ pub(super) fn samples(stored: &[u8], width: usize, height: usize, samples: usize
 }
 
 /// The codestream itself, found inside a JP2 file if there is one around it.
-fn codestream(stored: &[u8]) -> Result<&[u8], String> {
+pub(super) fn codestream(stored: &[u8]) -> Result<&[u8], String> {
     if stored.starts_with(&[0xFF, 0x4F, 0xFF, 0x51]) {
         return Ok(stored);
     }
@@ -108,58 +101,6 @@ fn check_size(stream: &[u8], width: usize, height: usize, samples: usize) -> Res
         subsampled |= part[1..] != [1, 1];
     }
     Ok(subsampled)
-}
-
-/// Refuses a codestream that cuts its pixels into so many blocks that their bookkeeping outgrows the image.
-///
-/// Walks the headers of the image and of each tile-part, where COD and COC give the sizes of blocks and precincts.
-fn check_blocks(stream: &[u8], pixels: u64) -> Result<(), String> {
-    let (mut at, mut part, mut layers) = (2, (0, 0), 1);
-    while let Some(marker) = be16(stream, at) {
-        let length = usize::from(be16(stream, at + 2).unwrap_or(0));
-        let body = stream.get(at + 4..at + 2 + length.max(2)).unwrap_or_default();
-        match marker {
-            EOC => break,
-            SOD => {
-                let next = part.0 + part.1;
-                if next <= at {
-                    break;
-                }
-                at = next;
-                continue;
-            }
-            SOT => part = (at, be32(body, 2).unwrap_or(0) as usize),
-            COD if body.len() >= 10 => {
-                layers = u64::from(be16(body, 2).unwrap_or(1));
-                check_style(body[0], &body[5..], layers, pixels)?;
-            }
-            COC if body.len() >= 7 => check_style(body[1], &body[2..], layers, pixels)?,
-            _ => {}
-        }
-        at += 2 + length.max(2);
-    }
-    Ok(())
-}
-
-/// `style` is the Scod or Scoc byte, `body` starts with the number of decompositions.
-fn check_style(style: u8, body: &[u8], layers: u64, pixels: u64) -> Result<(), String> {
-    let exponent = |code: u8| u32::from(code.min(60));
-    let levels = u32::from(body[0]);
-    let block = exponent(body[1]) + exponent(body[2]) + 4;
-    let mut blocks = 0;
-    for resolution in 0..=levels.min(32) {
-        let precinct = match body.get(5 + resolution as usize) {
-            Some(code) if style & 1 != 0 => u32::from(code & 15) + u32::from(code >> 4),
-            _ => 30,
-        };
-        let area = block.min(if resolution > 0 { precinct.saturating_sub(2) } else { precinct });
-        let here = pixels.checked_shr(2 * (levels - resolution)).unwrap_or(0);
-        blocks += (here >> area) + 1;
-    }
-    if blocks * (BLOCK_BYTES + LAYER_BYTES * layers) > BLOCK_BYTES_PER_SAMPLE * pixels + (1 << 20) {
-        return Err(format!("it is cut into {blocks} blocks"));
-    }
-    Ok(())
 }
 
 /// The codestream in a JP2 file whose colour box says RGB, which the decoder leaves as it is.

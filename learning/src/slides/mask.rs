@@ -248,7 +248,7 @@ fn png_header(path: &Path) -> Result<Size, SlideError> {
     flat::check_size(path, width, height)?;
     // Anything else (palette, 1 bit, colour) would change its values on the way to 8-bit grey.
     if color != ExtendedColorType::L8 {
-        return Err(not_a_mask(path, format!("its pixels are stored as {color:?}")));
+        return Err(not_a_mask(path, stored_as(color)));
     }
     Ok((width, height))
 }
@@ -283,7 +283,7 @@ fn striped(path: &Path, (width, height): Size) -> Result<GrayImage, SlideError> 
     bounds.decoding_buffer_size = limits::MAX_FLAT_IMAGE_PX as usize;
     let color = decoder.colortype().map_err(|e| SlideError::tiff(path, "colour", e))?;
     if color != tiff::ColorType::Gray(8) {
-        return Err(not_a_mask(path, format!("its pixels are {color:?}")));
+        return Err(not_a_mask(path, samples_of(color.num_samples(), color.bit_depth().into())));
     }
     let image = decoder.with_limits(bounds).read_image().map_err(|e| SlideError::tiff(path, "last strip", e))?;
     let DecodingResult::U8(data) = image else { return Err(not_a_mask(path, "its pixels are signed")) };
@@ -293,6 +293,20 @@ fn striped(path: &Path, (width, height): Size) -> Result<GrayImage, SlideError> 
 fn striped_decoder(path: &Path) -> Result<Decoder<BufReader<File>>, SlideError> {
     let file = File::open(path).map_err(|e| SlideError::read(path, "header", e))?;
     Decoder::new(BufReader::new(file)).map_err(|e| SlideError::tiff(path, "first image", e))
+}
+
+/// The pixels of a PNG in words.
+fn stored_as(color: ExtendedColorType) -> String {
+    let samples = color.channel_count();
+    match color {
+        ExtendedColorType::Unknown(bits) => format!("its pixels are {bits} bits of a colour table or the like"),
+        _ => samples_of(samples.into(), color.bits_per_pixel() / u16::from(samples.max(1))),
+    }
+}
+
+fn samples_of(samples: u16, bits: u16) -> String {
+    let plural = if samples == 1 { "" } else { "s" };
+    format!("its pixels have {samples} sample{plural} of {bits} bits")
 }
 
 fn not_a_mask(path: &Path, why: impl Into<String>) -> SlideError {

@@ -41,7 +41,7 @@ pub use flat::FlatSlide;
 pub use mask::{MaskReader, check_mask, read_mask_at};
 pub use openslide::{LibraryError, OpenSlideInfo, OpenSlideSlide, openslide_library, set_openslide_library};
 pub use pyramid::{PyramidKind, PyramidWriter, write_pyramid};
-pub use scale::{read_at, size_at, thumbnail};
+pub use scale::{level_at, read_at, size_at, thumbnail};
 pub use tiled::TiledSlide;
 pub use zarr::ZarrSlide;
 

@@ -2,8 +2,10 @@
 //!
 //! A region comes back as OpenSlide gives it, over white, and exact to the pixel on every level; a level whose pixels
 //! cannot be addressed exactly is left out. Label and macro images are never asked for. OpenSlide's handles give nothing
-//! but their first error for ever, so a handle that failed is replaced and the failed part is read tile by tile on a
-//! handle of its own: a damaged tile costs its own area, and what other threads read is not lost with it.
+//! but their first error for ever, so a handle that failed is replaced and the failed piece is read part by part on a
+//! handle of its own, so that what other threads read is not lost with it. A damaged tile costs its own area where the
+//! file says its tiles. Elsewhere it costs the parts of 256 px that it touches: each is decoded or given up as a whole,
+//! whichever box of it was asked for; until that was tried, a box beside the damage comes back as it is in the file.
 
 mod address;
 mod ffi;
@@ -21,8 +23,9 @@ use rayon::prelude::*;
 
 use super::about::Holes;
 use super::error::SlideError;
+use super::grid::Grid;
 use super::region::{inside, paste, white_level};
-use super::{About, Hole, Level, SlideReader, pages, spacing};
+use super::{About, Hole, Level, SlideReader, file, pages, spacing};
 use ffi::{Cache, Handle};
 pub use library::{LibraryError, OpenSlideInfo, openslide_library, set_openslide_library};
 use library::{Loaded, loaded};
@@ -88,6 +91,8 @@ impl OpenSlideSlide {
     /// # Errors
     /// There is no OpenSlide library, it does not know the file or finds it damaged, or the spacing is not known.
     pub fn open(path: &Path, mpp: Option<Mpp>) -> Result<Self, SlideError> {
+        file::refuse_device(path)?;
+        vendor::check_parts(path)?;
         let library = loaded().map_err(|why| {
             let refusal = format!("{}: is a {} slide, which is read through OpenSlide", path.display(), kind(path));
             SlideError::NeedsOpenSlide { refusal, why: Box::new(why) }
@@ -151,11 +156,17 @@ impl OpenSlideSlide {
             // The error may be another thread's, on the same handle: the parts say which cannot be read.
             self.renew(number)?;
         }
+        self.parted(level, piece)
+    }
+
+    /// One piece of a level part by part.
+    fn parted(&self, level: usize, piece: Rect) -> Result<RgbImage, SlideError> {
         let mut image = RgbImage::from_pixel(piece.w, piece.h, Rgb([255; 3]));
         let mut repair = self.repair.lock().unwrap_or_else(PoisonError::into_inner);
-        for (index, part) in parts {
+        for (index, part) in self.parts(level, piece) {
             if let Some(read) = self.part(&mut repair, level, index, part)? {
-                paste(&mut image, &read, i64::from(part.x - piece.x), i64::from(part.y - piece.y));
+                let from = |at: u32, corner: u32| i64::from(at) - i64::from(corner);
+                paste(&mut image, &read, from(part.x, piece.x), from(part.y, piece.y));
             }
         }
         Ok(image)
@@ -182,9 +193,11 @@ impl OpenSlideSlide {
                 Ok(Some(image))
             }
             Err(why) => {
+                let (grid, downsample) = (self.grid(level), self.levels[level].downsample);
+                let hole = grid.hole(index, level, downsample, why).within(self.levels[0]);
+                // A part that ends the slide stays unknown, so that every later read of it ends there too.
+                self.holes.add(&self.path, index, hole, grid.tiles())?;
                 self.bad.lock().unwrap_or_else(PoisonError::into_inner).insert((level, index));
-                let (hole, all) = self.hole(level, index, why);
-                self.holes.add(&self.path, index, hole, all)?;
                 Ok(None)
             }
         }
@@ -194,27 +207,24 @@ impl OpenSlideSlide {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner).contains(&(level, index))
     }
 
-    /// The parts of the level that a box meets, each with its index in the level, cut to the box.
+    /// The parts of the level that a box meets, whole, each with its index in the level: whether a part can be decoded
+    /// must not depend on the box.
     fn parts(&self, level: usize, within: Rect) -> Vec<(u64, Rect)> {
-        let (side_x, side_y) = self.stored[level].part;
-        let columns = u64::from(self.levels[level].width.div_ceil(side_x));
-        cells(within, side_x, side_y)
-            .map(|cell| (u64::from(cell.y / side_y) * columns + u64::from(cell.x / side_x), cell))
-            .collect()
+        let Grid { width, height, tile_width, tile_height } = self.grid(level);
+        let columns = u64::from(width.div_ceil(tile_width));
+        let whole = |cell: Rect| {
+            let (column, row) = (cell.x / tile_width, cell.y / tile_height);
+            let (x, y) = (column * tile_width, row * tile_height);
+            let part = Rect { x, y, w: tile_width.min(width - x), h: tile_height.min(height - y) };
+            (u64::from(row) * columns + u64::from(column), part)
+        };
+        cells(within, tile_width, tile_height).map(whole).collect()
     }
 
-    /// Part `index` as a hole, and how many parts the level has.
-    fn hole(&self, level: usize, index: u64, why: String) -> (Hole, u64) {
-        let (shape, (side_x, side_y)) = (self.levels[level], self.stored[level].part);
-        let (columns, rows) = (shape.width.div_ceil(side_x), shape.height.div_ceil(side_y));
-        let (column, row) = ((index % u64::from(columns)) as u32, (index / u64::from(columns)) as u32);
-        let at = |cell: u32, side: u32| (f64::from(cell * side) * shape.downsample).floor() as u32;
-        let length = |cell: u32, side: u32, end: u32| {
-            (f64::from((end - cell * side).min(side)) * shape.downsample).ceil() as u32
-        };
-        let (x, y) = (at(column, side_x), at(row, side_y));
-        let (w, h) = (length(column, side_x, shape.width), length(row, side_y, shape.height));
-        (Hole { x, y, w, h, level, why }, u64::from(columns) * u64::from(rows))
+    /// The parts of the level.
+    fn grid(&self, level: usize) -> Grid {
+        let (shape, (tile_width, tile_height)) = (self.levels[level], self.stored[level].part);
+        Grid { width: shape.width, height: shape.height, tile_width, tile_height }
     }
 
     /// Reads a box from its nearest exact corner and drops what lies before it.

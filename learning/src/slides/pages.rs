@@ -15,11 +15,15 @@ use tiff::decoder::ifd::Value;
 use tiff::decoder::{Decoder, IfdDecoder};
 use tiff::tags::{IfdPointer, Tag, Type, ValueBuffer};
 
-use super::decode::{Compression, Photometric};
+use super::decode::{Compression, Photometric, SharedTables};
 use super::error::SlideError;
+use super::grid::{self, Grid};
 use super::ome::{self, Ome};
 use super::spacing::SpacingTags;
-use super::{Level, jpeg};
+use super::{Level, file, jpeg};
+
+/// Characters of a description that are kept: spacing and objective are in the first thousand.
+const KEPT_CHARS: usize = 1 << 16;
 
 /// One tiled image of the file, checked.
 #[derive(Clone, Debug)]
@@ -44,6 +48,22 @@ pub(super) struct Page {
 impl Page {
     pub(super) fn columns(&self) -> u32 {
         self.width.div_ceil(self.tile_width)
+    }
+
+    /// The tables that its tiles share.
+    pub(super) fn shared_tables(&self) -> SharedTables<'_> {
+        Some((self.tables.as_deref()?, self.jpeg_tables.as_deref()?))
+    }
+
+    /// Width and height of a tile.
+    pub(super) fn tile_size(&self) -> (usize, usize) {
+        (self.tile_width as usize, self.tile_height as usize)
+    }
+
+    /// Its tiles.
+    pub(super) fn grid(&self) -> Grid {
+        let Self { width, height, tile_width, tile_height, .. } = *self;
+        Grid { width, height, tile_width, tile_height }
     }
 
     /// Bytes of one decoded tile.
@@ -92,7 +112,8 @@ pub(super) fn read(path: &Path) -> Result<Pages, SlideError> {
         next = directory.next();
         let mut tags = file.tags(&directory);
         if number == 0 {
-            described = ome::read(&tags.text(Tag::ImageDescription));
+            let read = ome::read(&tags.description()?);
+            described = read.map_err(|why| SlideError::damaged(path, format!("its OME-XML cannot be used: {why}")))?;
         }
         if directory.contains(Tag::TileOffsets) {
             candidates.extend(tags.candidate(number)?);
@@ -128,7 +149,7 @@ fn base(path: &Path, candidates: &mut Vec<Candidate>, ome: Option<&Ome>) -> Resu
     Ok(base)
 }
 
-/// The levels: the base, and every smaller image of the same shape.
+/// The levels: the base, and every smaller image of the same shape and colours.
 fn levels(base: Candidate, mut candidates: Vec<Candidate>, ome: Option<Ome>) -> Result<Pages, SlideError> {
     let mut pages = vec![base.page?];
     let mut levels = vec![Level { width: base.size.0, height: base.size.1, downsample: 1.0 }];
@@ -137,8 +158,11 @@ fn levels(base: Candidate, mut candidates: Vec<Candidate>, ome: Option<Ome>) -> 
         let (width, height) = candidate.size;
         // The same width again is another plane or focus of that level.
         let smaller = levels.last().is_some_and(|level| width < level.width);
+        let alike = |page: &Page| page.samples == pages[0].samples && page.photometric.is_like(pages[0].photometric);
         // A reduced image in a coding that is not read here is not needed: the next finer one serves.
-        if let (true, Some(downsample), Ok(page)) = (smaller, downsample(base.size, candidate.size), candidate.page) {
+        if let (true, Some(downsample), Ok(page)) = (smaller, downsample(base.size, candidate.size), candidate.page)
+            && alike(&page)
+        {
             levels.push(Level { width, height, downsample });
             pages.push(page);
         }
@@ -153,14 +177,17 @@ struct TiffFile<'a> {
     decoder: Decoder<BufReader<File>>,
     bytes: u64,
     seen: BTreeSet<u64>,
+    /// Tiles that its images may still have.
+    tiles_left: u64,
 }
 
 impl<'a> TiffFile<'a> {
     fn open(path: &'a Path) -> Result<Self, SlideError> {
+        file::refuse_device(path)?;
         let file = File::open(path).map_err(|e| SlideError::read(path, "header", e))?;
         let bytes = file.metadata().map_err(|e| SlideError::read(path, "header", e))?.len();
         let decoder = Decoder::new(BufReader::new(file)).map_err(|e| SlideError::tiff(path, "first image", e))?;
-        Ok(Self { path, decoder, bytes, seen: BTreeSet::new() })
+        Ok(Self { path, decoder, bytes, seen: BTreeSet::new(), tiles_left: limits::MAX_SLIDE_TILES + 1 })
     }
 
     /// The list at a position, if it was not read before.
@@ -172,7 +199,8 @@ impl<'a> TiffFile<'a> {
     }
 
     fn tags<'b>(&'b mut self, directory: &'b Directory) -> Tags<'b> {
-        Tags { path: self.path, ifd: self.decoder.read_directory_tags(directory), bytes: self.bytes }
+        let ifd = self.decoder.read_directory_tags(directory);
+        Tags { path: self.path, ifd, bytes: self.bytes, tiles_left: &mut self.tiles_left }
     }
 }
 
@@ -197,12 +225,18 @@ struct Tags<'a> {
     ifd: IfdDecoder<'a>,
     /// Length of the file.
     bytes: u64,
+    tiles_left: &'a mut u64,
+}
+
+/// A tag in words.
+fn name(tag: Tag) -> String {
+    format!("tag {}", tag.to_u16())
 }
 
 impl Tags<'_> {
     /// The image as a possible level; `None` for label, macro and mask images.
     fn candidate(&mut self, number: usize) -> Result<Option<Candidate>, SlideError> {
-        let description = self.text(Tag::ImageDescription);
+        let description = self.description()?;
         // Bits beyond "reduced" and "page" mark masks (4) and Aperio's macro image (8).
         let subfile = self.number(Tag::NewSubfileType)?.unwrap_or(0);
         let named = description.lines().map(str::trim_start).any(|line| {
@@ -214,14 +248,18 @@ impl Tags<'_> {
         }
         let size = self.size()?;
         let spacing = SpacingTags {
-            description,
+            description: description.chars().take(KEPT_CHARS).collect(),
             x_resolution: self.real(Tag::XResolution),
             y_resolution: self.real(Tag::YResolution),
             unit: self.number(Tag::ResolutionUnit)?.and_then(|u| u16::try_from(u).ok()).unwrap_or(2),
             ome_um: None,
         };
         let reduced = self.numbers(Tag::SubIfd, limits::MAX_LEVELS as u64)?.unwrap_or_default();
-        Ok(Some(Candidate { page: self.page(size), size, spacing, reduced, number }))
+        let page = self.page(size);
+        if *self.tiles_left == 0 {
+            return Err(grid::too_many_tiles(self.path));
+        }
+        Ok(Some(Candidate { page, size, spacing, reduced, number }))
     }
 
     fn size(&mut self) -> Result<(u32, u32), SlideError> {
@@ -249,7 +287,7 @@ impl Tags<'_> {
             2 => !compression.is_lossy(),
             other => return Err(SlideError::unsupported(self.path, format!("predictor {other}"))),
         };
-        let jpeg_tables = self.bytes(Tag::JPEGTables)?.filter(|tables| tables.len() >= 4);
+        let jpeg_tables = self.bytes(Tag::JPEGTables, limits::MAX_DOCUMENT_BYTES)?.filter(|tables| tables.len() >= 4);
         let tables = jpeg_tables.as_deref().map(|tag| Arc::new(jpeg::Tables::shared(tag)));
         let mut page = Page {
             width,
@@ -293,6 +331,17 @@ impl Tags<'_> {
     /// Where the tiles lie; every one must lie inside the file.
     fn chunks(&mut self, page: &Page) -> Result<Vec<(u64, u64)>, SlideError> {
         let expected = u64::from(page.columns()) * u64::from(page.height.div_ceil(page.tile_height));
+        let listed = |tag: Tag| self.ifd.find_entry(tag).map_or(0, |entry| entry.count());
+        let listed = listed(Tag::TileOffsets).min(listed(Tag::TileByteCounts));
+        if listed < expected {
+            return Err(SlideError::damaged(self.path, format!("it lists {listed} of {expected} tiles")));
+        }
+        // The images of a file may all share one list: together they must not claim more than a slide has.
+        if expected >= *self.tiles_left {
+            *self.tiles_left = 0;
+            return Err(grid::too_many_tiles(self.path));
+        }
+        *self.tiles_left -= expected;
         let offsets = self.numbers(Tag::TileOffsets, expected)?.unwrap_or_default();
         let counts = self.numbers(Tag::TileByteCounts, expected)?.unwrap_or_default();
         if offsets.len() as u64 != expected || counts.len() as u64 != expected {
@@ -319,12 +368,12 @@ impl Tags<'_> {
     fn numbers(&mut self, tag: Tag, most: u64) -> Result<Option<Vec<u64>>, SlideError> {
         let Some(entry) = self.ifd.find_entry(tag) else { return Ok(None) };
         if entry.count() > most.max(16) {
-            return Err(SlideError::damaged(self.path, format!("tag {tag:?} has {} values", entry.count())));
+            return Err(SlideError::damaged(self.path, format!("{} has {} values", name(tag), entry.count())));
         }
         if entry.count() > self.bytes {
-            return Err(SlideError::Truncated { path: self.path.to_owned(), what: format!("tag {tag:?}") });
+            return Err(SlideError::Truncated { path: self.path.to_owned(), what: name(tag) });
         }
-        self.ifd.find_tag_unsigned_vec(tag).map_err(|e| SlideError::tiff(self.path, &format!("tag {tag:?}"), e))
+        self.ifd.find_tag_unsigned_vec(tag).map_err(|e| SlideError::tiff(self.path, &name(tag), e))
     }
 
     fn real(&mut self, tag: Tag) -> Option<f64> {
@@ -336,21 +385,25 @@ impl Tags<'_> {
         }
     }
 
-    fn bytes(&mut self, tag: Tag) -> Result<Option<Vec<u8>>, SlideError> {
+    fn bytes(&mut self, tag: Tag, most: usize) -> Result<Option<Vec<u8>>, SlideError> {
         let Some(entry) = self.ifd.find_entry(tag) else { return Ok(None) };
-        if entry.count() > limits::MAX_DOCUMENT_BYTES as u64 {
-            return Err(SlideError::damaged(self.path, format!("tag {tag:?} has {} bytes", entry.count())));
+        if entry.count() > most as u64 {
+            let why = format!("{} has {} bytes, more than {most}", name(tag), entry.count());
+            return Err(SlideError::damaged(self.path, why));
+        }
+        if entry.count() > self.bytes {
+            return Err(SlideError::Truncated { path: self.path.to_owned(), what: name(tag) });
         }
         let mut buffer = ValueBuffer::empty(Type::UNDEFINED);
         let read = self.ifd.find_tag_buf(tag, &mut buffer);
-        read.map_err(|e| SlideError::tiff(self.path, &format!("tag {tag:?}"), e))?;
+        read.map_err(|e| SlideError::tiff(self.path, &name(tag), e))?;
         Ok(Some(buffer.as_bytes().to_vec()))
     }
 
-    /// A text tag; descriptions are in any encoding, and a bad one costs only its content.
-    fn text(&mut self, tag: Tag) -> String {
-        let bytes = self.bytes(tag).ok().flatten().unwrap_or_default();
-        String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()
+    /// The description, in any encoding. It says which image is a label, so it must be there to be read.
+    fn description(&mut self) -> Result<String, SlideError> {
+        let bytes = self.bytes(Tag::ImageDescription, limits::MAX_TIFF_DESCRIPTION_BYTES)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned())
     }
 }
 

@@ -47,6 +47,11 @@ pub fn thumbnail(slide: &dyn SlideReader, max_side: u32) -> Result<RgbImage, Sli
     read_scaled(slide, ratio, 0, 0, w, h)
 }
 
+/// The level that [`read_at`] reads at a spacing.
+pub fn level_at(slide: &dyn SlideReader, spacing: Mpp) -> usize {
+    best_level(slide, ratio(slide, spacing)).0
+}
+
 /// Level-0 pixels per pixel at `spacing`.
 pub(super) fn ratio(slide: &dyn SlideReader, spacing: Mpp) -> f64 {
     whole(spacing.um_per_px() / slide.mpp().um_per_px())

@@ -13,6 +13,9 @@ pub(super) const COARSEST_CREDIBLE_UM: f64 = 20.0;
 /// Pixels count as square up to this relative difference.
 pub(super) const SQUARE_WITHIN: f64 = 0.01;
 
+/// Characters of a foreign text that a message repeats: more than any number has.
+const QUOTED_CHARS: usize = 40;
+
 /// The tags of level 0 that speak of spacing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SpacingTags {
@@ -30,7 +33,7 @@ pub(super) fn from_tags(path: &Path, tags: &SpacingTags) -> Result<Mpp, SlideErr
     let none = |why: String| SlideError::NoSpacing { path: path.to_owned(), why };
     if let Some(text) = aperio(&tags.description, "MPP") {
         let um = text.parse::<f64>().ok().and_then(|um| Mpp::new(um).ok());
-        return um.ok_or_else(|| none(format!("its description says `MPP = {text}`")));
+        return um.ok_or_else(|| none(format!("its description says `MPP = {}`", quotable(text))));
     }
     if let Some((x, y)) = tags.ome_um {
         return square(path, (tidy(x), tidy(y)), "its OME-XML");
@@ -72,6 +75,11 @@ fn aperio<'a>(description: &'a str, wanted: &str) -> Option<&'a str> {
         let (key, value) = part.split_once('=')?;
         (key.trim() == wanted).then(|| value.trim())
     })
+}
+
+/// The beginning of a foreign text in one line, for a message.
+fn quotable(text: &str) -> String {
+    text.chars().filter(|c| *c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()).take(QUOTED_CHARS).collect()
 }
 
 /// Rounds away the noise of dividing rationals, so that 10000 / (10000000 / 499) is 0.499.
@@ -143,6 +151,8 @@ mod tests {
             let message = read(description, resolution, unit).unwrap_err();
             assert!(message.contains("column `mpp` of slides.csv"), "{message}");
         }
+        let long = read(&format!("Aperio|MPP = 0,2\n\u{1b}[31m5{}|", "x".repeat(1 << 20)), 1.0, 3).unwrap_err();
+        assert!(long.contains("`MPP = 0,2[31m5xxx") && long.len() < 300 && !long.contains('\n'), "{long}");
         let tags = SpacingTags { x_resolution: Some(1e4), y_resolution: Some(2e4), unit: 3, ..Default::default() };
         assert!(from_tags(Path::new("s.tif"), &tags).unwrap_err().to_string().contains("not square"));
         assert!(from_tags(Path::new("s.tif"), &SpacingTags { unit: 2, ..Default::default() }).is_err());

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use consilium_common::Mpp;
 use image::RgbImage;
-use rayon::prelude::*;
 
 use super::about::Holes;
 use super::cache::{Tile, TileCache};
@@ -14,12 +13,7 @@ use super::decode::{self, Photometric};
 use super::error::SlideError;
 use super::file::SharedFile;
 use super::pages::{self, Page};
-use super::region::{inside, white_level};
 use super::{About, Hole, Level, SlideReader, spacing};
-
-/// Reads of so many tiles are decoded on all cores. Smaller ones come from many threads at once, and to hand their tiles
-/// to other threads would cost more than it gains.
-const PARALLEL_FROM: usize = 64;
 
 /// A tiled TIFF slide. Reads share one open file without a lock; tiles of a large read are decoded on all cores.
 #[derive(Debug)]
@@ -84,7 +78,9 @@ impl TiledSlide {
             Ok(Some(rgb)) => rgb,
             Ok(None) => blank(),
             Err(SlideError::Damaged { why, .. }) => {
-                self.holes.add(&self.path, index, self.hole(level, index, why), page.chunks.len() as u64)?;
+                let hole = page.grid().hole(index, level, self.levels[level].downsample, why);
+                let hole = hole.within(self.levels[0]);
+                self.holes.add(&self.path, index, hole, page.grid().tiles())?;
                 blank()
             }
             Err(other) => return Err(other),
@@ -92,16 +88,6 @@ impl TiledSlide {
         let tile = Arc::new(rgb);
         self.cache.put((level, index), Arc::clone(&tile));
         Ok(tile)
-    }
-
-    fn hole(&self, level: usize, index: u64, why: String) -> Hole {
-        let (page, scale) = (&self.pages[level], self.levels[level].downsample);
-        let columns = u64::from(page.columns());
-        let (column, row) = ((index % columns) as u32, (index / columns) as u32);
-        let at = |tile: u32, side: u32| (f64::from(tile) * f64::from(side) * scale).floor() as u32;
-        let side = |side: u32| (f64::from(side) * scale).ceil() as u32;
-        let (x, y) = (at(column, page.tile_width), at(row, page.tile_height));
-        Hole { x, y, w: side(page.tile_width), h: side(page.tile_height), level, why }
     }
 }
 
@@ -127,35 +113,10 @@ impl SlideReader for TiledSlide {
     }
 
     fn read_level(&self, level: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, SlideError> {
-        let mut region = white_level(self, level, w, h)?;
-        let page = &self.pages[level];
-        // The part of the region that lies inside the level.
-        let (left, right) = inside(x, w, page.width);
-        let (top, bottom) = inside(y, h, page.height);
-        if left >= right || top >= bottom {
-            return Ok(region);
-        }
-        let columns = left / page.tile_width..=(right - 1) / page.tile_width;
-        let rows = top / page.tile_height..=(bottom - 1) / page.tile_height;
-        let wanted: Vec<(u32, u32)> = rows.flat_map(|row| columns.clone().map(move |column| (column, row))).collect();
-        let index = |(column, row): (u32, u32)| u64::from(row) * u64::from(page.columns()) + u64::from(column);
-        let tiles: Vec<Tile> = match wanted.as_slice() {
-            few if few.len() < PARALLEL_FROM => {
-                few.iter().map(|&at| self.tile(level, index(at))).collect::<Result<_, _>>()?
-            }
-            many => many.par_iter().map(|&at| self.tile(level, index(at))).collect::<Result<_, _>>()?,
+        let Some(page) = self.pages.get(level) else {
+            return Err(SlideError::NoSuchLevel { path: self.path.clone(), level, levels: self.levels.len() });
         };
-        for (&(column, row), tile) in wanted.iter().zip(&tiles) {
-            let (x0, y0) = (column * page.tile_width, row * page.tile_height);
-            let columns = x0.max(left)..(x0 + page.tile_width).min(right);
-            for line in y0.max(top)..(y0 + page.tile_height).min(bottom) {
-                let from = ((line - y0) as usize * page.tile_width as usize + (columns.start - x0) as usize) * 3;
-                let to = (i64::from(line) - y) as usize * w as usize + (i64::from(columns.start) - x) as usize;
-                let bytes = columns.len() * 3;
-                region.as_mut()[to * 3..to * 3 + bytes].copy_from_slice(&tile[from..from + bytes]);
-            }
-        }
-        Ok(region)
+        page.grid().read(self, level, (x, y), (w, h), |index| self.tile(level, index))
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Facts {
     pub(super) offsets: Option<Value>,
     pub(super) lengths: Option<Value>,
     pub(super) pixels: Option<Value>,
+    /// Whether people may be named in its pixels: burned in, or on the slide's label.
+    pub(super) names_inside: bool,
     meta_class: String,
     class: String,
     syntax: String,
@@ -80,7 +82,7 @@ impl Facts {
 
     /// Whether the value of an element is wanted.
     pub(super) fn wants(&self, within: &[Tag], tag: Tag) -> bool {
-        const TOP: [Tag; 22] = [
+        const TOP: [Tag; 24] = [
             tags::MEDIA_STORAGE_SOP_CLASS_UID,
             tags::TRANSFER_SYNTAX_UID,
             tags::SOP_CLASS_UID,
@@ -103,6 +105,8 @@ impl Facts {
             tags::TOTAL_PIXEL_MATRIX_FOCAL_PLANES,
             tags::NUMBER_OF_OPTICAL_PATHS,
             tags::IMAGED_VOLUME_WIDTH,
+            tags::BURNED_IN_ANNOTATION,
+            tags::SPECIMEN_LABEL_IN_IMAGE,
         ];
         match within {
             [] => TOP.contains(&tag),
@@ -150,6 +154,9 @@ impl Facts {
             (_, tags::PHOTOMETRIC_INTERPRETATION) => self.photometric = text(value),
             (_, tags::TOTAL_PIXEL_MATRIX_FOCAL_PLANES) => self.focal_planes = number(value),
             (_, tags::NUMBER_OF_OPTICAL_PATHS) => self.optical_paths = number(value),
+            (_, tags::BURNED_IN_ANNOTATION | tags::SPECIMEN_LABEL_IN_IMAGE) => {
+                self.names_inside |= text(value).eq_ignore_ascii_case("YES");
+            }
             (_, tags::IMAGED_VOLUME_WIDTH) => self.imaged_width_mm = real(value),
             (_, tags::OBJECTIVE_LENS_POWER) => self.objective = self.objective.or(decimals(value).first().copied()),
             (_, tags::PIXEL_SPACING) => {

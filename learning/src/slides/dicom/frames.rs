@@ -113,14 +113,14 @@ impl Items<'_> {
         let table = self.item(pixels.offset)?.ok_or_else(|| self.damaged("its pixels have no items"))?;
         let first = table.1;
         if let (Some(offsets), Some(lengths)) = (facts.offsets, facts.lengths) {
-            return self.from_extended(first, offsets, lengths);
+            return self.by_extended_table(first, offsets, lengths);
         }
-        let basic = self.from_basic(first, table)?;
+        let basic = self.by_basic_table(first, table)?;
         basic.map_or_else(|| self.walked(first), Ok)
     }
 
     /// From 64-bit offsets and lengths: each frame is one item.
-    fn from_extended(&self, first: u64, offsets: Value, lengths: Value) -> Result<Vec<(u64, u64)>, SlideError> {
+    fn by_extended_table(&self, first: u64, offsets: Value, lengths: Value) -> Result<Vec<(u64, u64)>, SlideError> {
         let (offsets, lengths) = (self.table(offsets)?, self.table(lengths)?);
         let ranges = offsets.iter().zip(&lengths).map(|(&offset, &bytes)| {
             let start = first.checked_add(offset)?;
@@ -140,7 +140,7 @@ impl Items<'_> {
     }
 
     /// From 32-bit offsets; `None` if they are not there, or wrapped because the file is larger than they can say.
-    fn from_basic(&self, first: u64, (from, to): (u64, u64)) -> Result<Option<Vec<(u64, u64)>>, SlideError> {
+    fn by_basic_table(&self, first: u64, (from, to): (u64, u64)) -> Result<Option<Vec<(u64, u64)>>, SlideError> {
         if to - from != self.frames * 4 {
             return Ok(None);
         }

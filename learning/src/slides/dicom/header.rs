@@ -9,20 +9,27 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use consilium_common::limits;
-use dicom_core::header::{Header, SequenceItemHeader};
-use dicom_core::{Length, Tag, VR};
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use dicom_encoding::decode::Decode;
-use dicom_encoding::decode::explicit_le::ExplicitVRLittleEndianDecoder;
-use dicom_encoding::decode::implicit_le::ImplicitVRLittleEndianDecoder;
 
 use super::facts::Facts;
 use crate::slides::error::SlideError;
 
 /// Bytes before the first element: a free preamble and the word DICM.
 const PREAMBLE_BYTES: u64 = 132;
+/// Begins an item of a sequence.
+const ITEM: Tag = Tag(0xFFFE, 0xE000);
 /// Ends an item whose length is not given.
 const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
+/// Ends a sequence whose length is not given.
+const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
+/// Value representations whose length has 16 bits; that of all others, also of future ones, has 32 (PS3.5, 7.1.2).
+const SHORT: [&[u8; 2]; 21] = [
+    b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
+    b"ST", b"TM", b"UI", b"UL", b"US",
+];
+/// Value representations of 32-bit length that are known.
+const LONG: [&[u8; 2]; 12] = [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UR", b"UT", b"UV"];
 
 /// Where the pixels of an instance lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +42,15 @@ pub(super) struct Value {
 
 /// What a walk is to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want<'a> {
-    /// The series alone.
+pub(super) enum Want {
+    /// The series and what precedes it, the type of the image among it.
     Series,
-    /// Everything, if it belongs to this series.
-    All(&'a str),
+    /// Everything.
+    All,
 }
 
-/// Reads what is wanted of an instance; `None` if it is no slide image or of another series.
-pub(super) fn read(path: &Path, want: Want<'_>) -> Result<Option<Facts>, SlideError> {
+/// Reads what is wanted of an instance; `None` if it is no slide image.
+pub(super) fn read(path: &Path, want: Want) -> Result<Option<Facts>, SlideError> {
     let failed = |e| SlideError::read(path, "header", e);
     let mut file = File::open(path).map_err(failed)?;
     let end = file.metadata().map_err(failed)?.len();
@@ -81,13 +88,14 @@ struct Walk<'a> {
     end: u64,
     /// Whether elements name their value representation.
     explicit: bool,
-    want: Want<'a>,
+    want: Want,
 }
 
 #[derive(Clone, Copy)]
 struct Element {
     tag: Tag,
-    vr: VR,
+    /// Whether its value representation is not known.
+    unknown: bool,
     /// `None` if it ends with a delimiter.
     bytes: Option<u64>,
 }
@@ -159,7 +167,6 @@ impl Walk<'_> {
         match (tag, self.want) {
             (tags::SOP_CLASS_UID, _) if !facts.is_slide() => Next::Stop,
             (tags::SERIES_INSTANCE_UID, Want::Series) => Next::Found,
-            (tags::SERIES_INSTANCE_UID, Want::All(series)) if facts.series != series => Next::Stop,
             _ => Next::End,
         }
     }
@@ -197,7 +204,7 @@ impl Walk<'_> {
             None => {
                 // A sequence that a writer did not know is stored without value representations.
                 let explicit = self.explicit;
-                self.explicit &= element.vr != VR::UN;
+                self.explicit &= !element.unknown;
                 let passed = self.items(element, &mut None, within);
                 self.explicit = explicit;
                 passed
@@ -223,42 +230,47 @@ impl Walk<'_> {
                 }
                 break;
             }
-            match self.item()? {
-                SequenceItemHeader::Item { len } => {
+            let item = self.header()?;
+            match item.tag {
+                ITEM => {
                     if let Some(facts) = facts.as_mut() {
                         facts.begin_item(self.path, within)?;
                     }
-                    let item_end = length(len).map(|bytes| self.at.saturating_add(bytes));
+                    let item_end = item.bytes.map(|bytes| self.at.saturating_add(bytes));
                     match item_end {
                         Some(item_end) if facts.is_none() => self.skip(item_end - self.at)?,
                         _ => drop(self.elements(item_end, facts, within)?),
                     }
                 }
-                SequenceItemHeader::SequenceDelimiter if end.is_none() => break,
-                _ => return Err(self.damaged("a delimiter in the wrong place")),
+                SEQUENCE_END if end.is_none() => break,
+                _ => return Err(self.damaged("a sequence of something else than items")),
             }
         }
         within.pop();
         Ok(())
     }
 
+    /// The next tag with the length of what follows: an element, an item, or a delimiter.
     fn header(&mut self) -> Result<Element, SlideError> {
-        self.room(8)?;
-        let decoded = if self.explicit {
-            ExplicitVRLittleEndianDecoder::default().decode_header(&mut self.file)
-        } else {
-            ImplicitVRLittleEndianDecoder::with_std_dict().decode_header(&mut self.file)
-        };
-        let (header, bytes) = decoded.map_err(|_| self.truncated())?;
-        self.at += bytes as u64;
-        Ok(Element { tag: header.tag(), vr: header.vr(), bytes: length(header.len) })
+        let [a, b, c, d] = self.take()?;
+        let tag = Tag(u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
+        // Items and delimiters never name a value representation.
+        if !self.explicit || tag.group() == 0xFFFE {
+            return Ok(Element { tag, unknown: false, bytes: length(self.take()?) });
+        }
+        let [a, b, low, high] = self.take()?;
+        if SHORT.contains(&&[a, b]) {
+            return Ok(Element { tag, unknown: false, bytes: Some(u16::from_le_bytes([low, high]).into()) });
+        }
+        Ok(Element { tag, unknown: !LONG.contains(&&[a, b]), bytes: length(self.take()?) })
     }
 
-    fn item(&mut self) -> Result<SequenceItemHeader, SlideError> {
-        self.room(8)?;
-        let decoded = ExplicitVRLittleEndianDecoder::default().decode_item_header(&mut self.file);
-        self.at += 8;
-        decoded.map_err(|_| self.damaged("a sequence of something else than items"))
+    fn take(&mut self) -> Result<[u8; 4], SlideError> {
+        self.room(4)?;
+        let mut bytes = [0; 4];
+        self.file.read_exact(&mut bytes).map_err(|e| SlideError::read(self.path, "header", e))?;
+        self.at += 4;
+        Ok(bytes)
     }
 
     fn value(&mut self, bytes: u64) -> Result<Vec<u8>, SlideError> {
@@ -301,6 +313,8 @@ impl Walk<'_> {
     }
 }
 
-fn length(length: Length) -> Option<u64> {
-    length.get().map(u64::from)
+/// A length of 32 bits; `None` if it is not given.
+fn length(bytes: [u8; 4]) -> Option<u64> {
+    let length = u32::from_le_bytes(bytes);
+    (length != u32::MAX).then_some(length.into())
 }

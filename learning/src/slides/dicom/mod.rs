@@ -96,7 +96,7 @@ impl DicomSlide {
             None => blank(),
             Some(Ok(rgb)) => rgb,
             Some(Err(SlideError::Damaged { why, .. })) => {
-                let hole = image.grid.hole(index, level, self.levels[level].downsample, why);
+                let hole = image.grid.hole(index, level, self.levels[level].downsample, why).within(self.levels[0]);
                 self.holes.add(&self.path, index, hole, image.grid.tiles())?;
                 blank()
             }

@@ -3,12 +3,9 @@
 //! The instance's PhotometricInterpretation decides about colour, never a guess of the JPEG decoder. JPEG 2000 may undo
 //! its own colour transform; a frame that says YBR and has none inside is converted here.
 
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::options::DecoderOptions;
-
 use super::facts::Syntax;
-use crate::slides::decode::ycbcr_to_rgb;
+use crate::slides::decode::{self, ycbcr_to_rgb};
+use crate::slides::jpeg2000;
 
 /// What the samples of a frame mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +57,11 @@ impl Coding {
             Syntax::ImplicitNative | Syntax::ExplicitNative if self.planar => interleaved(&stored, self.samples),
             Syntax::ImplicitNative | Syntax::ExplicitNative => stored,
             Syntax::Rle => interleaved(&rle(&stored, self.samples, self.width * self.height)?, self.samples),
-            Syntax::Jpeg => self.jpeg(stored)?,
+            Syntax::Jpeg => {
+                // Converted while its rows are at hand.
+                let convert = std::mem::take(&mut ybr);
+                decode::jpeg(None, &stored, (self.width, self.height), self.samples, convert)?
+            }
             Syntax::Jpeg2000 => {
                 let transformed = transforms_inside(&stored);
                 ybr = !transformed && matches!(self.photometric, Photometric::YbrFull | Photometric::YbrInside);
@@ -80,32 +81,16 @@ impl Coding {
         Ok(data)
     }
 
-    fn jpeg(&self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
-        let limits = DecoderOptions::default().set_max_width(self.width).set_max_height(self.height);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(stored), limits);
-        decoder.decode_headers().map_err(|e| e.to_string())?;
-        let stored_as = decoder.input_colorspace().ok_or("it has no colour space")?;
-        if stored_as.num_components() != self.samples {
-            return Err(format!("it has {} colour components, not {}", stored_as.num_components(), self.samples));
-        }
-        let found = decoder.info().map(|info| (usize::from(info.width), usize::from(info.height)));
-        if found != Some((self.width, self.height)) {
-            return Err(format!("it is not {} x {} pixels", self.width, self.height));
-        }
-        // The same colour space out as in: the decoder upsamples, and leaves the colours to us.
-        decoder.set_options(limits.jpeg_set_out_colorspace(stored_as));
-        decoder.decode().map_err(|e| e.to_string())
-    }
-
     fn jpeg2000(&self, stored: &[u8]) -> Result<Vec<u8>, String> {
-        crate::slides::jpeg2000::samples(stored, self.width, self.height, self.samples)
+        jpeg2000::samples(stored, self.width, self.height, self.samples)
     }
 }
 
-/// Whether a JPEG 2000 codestream says that it holds transformed colours, which its decoder undoes.
+/// Whether a JPEG 2000 codestream, or the one inside a JP2 file, says that it holds transformed colours, which its decoder undoes.
 ///
 /// The mark is the fifth byte of segment COD in the main header, which ends at the first tile (SOT).
-fn transforms_inside(codestream: &[u8]) -> bool {
+fn transforms_inside(stored: &[u8]) -> bool {
+    let Ok(codestream) = jpeg2000::codestream(stored) else { return false };
     let mut at = 2;
     while let Some(&[0xFF, marker, high, low]) = codestream.get(at..at + 4).and_then(<[u8]>::first_chunk) {
         match marker {
@@ -166,5 +151,23 @@ fn unpack(mut segment: &[u8], to: &mut Vec<u8>, length: usize) {
                 segment = rest;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_colour_transform_is_seen_inside_a_jp2_too() {
+        let siz = [&[0xFF, 0x4F, 0xFF, 0x51, 0, 5][..], &[0; 3]].concat();
+        for transform in [0, 1] {
+            let stream = [&siz[..], &[0xFF, 0x52, 0, 12, 0, 0, 0, 1, transform, 5, 4, 4, 0, 1, 0xFF, 0x90]].concat();
+            let head = [&[0, 0, 0, 12][..], b"jP  \r\n\x87\n", &[0, 0, 0, 0], b"jp2c"].concat();
+            for stored in [stream.clone(), [head, stream].concat()] {
+                assert_eq!(transforms_inside(&stored), transform == 1, "{stored:?}");
+            }
+        }
+        assert!(!transforms_inside(&[]) && !transforms_inside(&[0xFF, 0x4F, 0xFF, 0x51]));
     }
 }

@@ -59,37 +59,75 @@ pub(crate) fn series_of(path: &Path) -> Result<Option<String>, SlideError> {
 /// The tissue instances of the slide at `path`, an instance or a folder of them.
 pub(super) fn gather(path: &Path) -> Result<Vec<Instance>, SlideError> {
     if path.is_dir() {
-        let files = files(path, path)?;
-        let mut series = BTreeSet::new();
-        for file in &files {
-            series.extend(series_of(file)?);
-        }
-        // A series of labels alone is no slide.
-        let mut found: Vec<Vec<Instance>> = Vec::new();
-        for series in &series {
-            found.push(volume(path, &files, series)?);
-        }
-        found.retain(|instances| !instances.is_empty());
-        return match found.len() {
-            0 => Err(SlideError::damaged(path, "it holds no DICOM image of tissue (VOLUME)")),
-            1 => Ok(found.remove(0)),
-            slides => Err(SlideError::SeveralSlides { path: path.to_owned(), slides }),
-        };
+        return gather_folder(path);
     }
-    let Some(series) = series_of(path)? else {
+    let Some(Facts { series, .. }) = header::read(path, Want::Series)? else {
         return Err(SlideError::unsupported(path, "a DICOM file other than a whole slide image"));
     };
-    let instances = match path.parent() {
+    let files = match path.parent() {
         Some(folder) if !series.is_empty() => {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            volume(path, &files(path, folder)?, &series)?
+            files(path, if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?
         }
-        _ => volume(path, &[path.to_owned()], &series)?,
+        _ => vec![path.to_owned()],
     };
-    if instances.is_empty() {
-        return Err(SlideError::damaged(path, "its series holds no image of tissue (VOLUME)"));
+    let mut instances = Vec::new();
+    for file in &files {
+        // A neighbour that cannot even name its series is another slide's trouble.
+        match header::read(file, Want::Series) {
+            Ok(Some(facts)) if facts.series == series && facts.is_volume() => add(path, file, &mut instances)?,
+            _ => {}
+        }
     }
-    Ok(instances)
+    if instances.is_empty() { Err(SlideError::refused(path, NO_VOLUME)) } else { Ok(instances) }
+}
+
+/// What is said of a series of labels alone.
+const NO_VOLUME: &str = "holds only label or overview images of its slide, which are never read because labels carry \
+                         names; export the images of the tissue (image type VOLUME) too";
+
+/// The tissue instances of the only slide in a folder. Only its headers are kept; of other series no more is read than
+/// their names, to count them.
+fn gather_folder(path: &Path) -> Result<Vec<Instance>, SlideError> {
+    let (mut any, mut series, mut instances) = (false, BTreeSet::new(), Vec::new());
+    for file in files(path, path)? {
+        let Some(facts) = header::read(&file, Want::Series)? else { continue };
+        any = true;
+        if !facts.is_volume() {
+            continue;
+        }
+        series.insert(facts.series);
+        if series.len() == 1 {
+            add(path, &file, &mut instances)?;
+        } else {
+            instances.clear();
+        }
+    }
+    match series.len() {
+        0 if any => Err(SlideError::refused(path, NO_VOLUME)),
+        0 => Err(SlideError::refused(
+            path,
+            "holds DICOM files and no whole slide image among them; export the images of the slide into it",
+        )),
+        1 => Ok(instances),
+        slides => Err(SlideError::SeveralSlides { path: path.to_owned(), slides }),
+    }
+}
+
+/// Reads a tissue instance whole, and refuses it if its pixels may name somebody.
+fn add(slide: &Path, file: &Path, instances: &mut Vec<Instance>) -> Result<(), SlideError> {
+    let Some(facts) = header::read(file, Want::All)? else { return Ok(()) };
+    if facts.names_inside {
+        let why = "says that its pixels show the slide's label or burned-in notes, which may name the patient; export the \
+                   slide without them";
+        return Err(SlideError::refused(file, why));
+    }
+    if instances.len() >= limits::MAX_DICOM_INSTANCES {
+        let most = limits::MAX_DICOM_INSTANCES;
+        let why = format!("its series has more than {most} files; keep the images of one slide only in this folder");
+        return Err(SlideError::refused(slide, why));
+    }
+    instances.push(Instance { path: file.to_owned(), facts });
+    Ok(())
 }
 
 /// The DICOM files of a folder, sorted.
@@ -98,7 +136,8 @@ fn files(slide: &Path, folder: &Path) -> Result<Vec<PathBuf>, SlideError> {
     let mut files = Vec::new();
     for (count, item) in fs::read_dir(folder).map_err(failed)?.enumerate() {
         if count >= limits::MAX_FOLDER_ENTRIES {
-            return Err(SlideError::unsupported(slide, format!("a folder of more than {count} files")));
+            let why = format!("lies among more than {count} files; move the slide into a folder of its own");
+            return Err(SlideError::refused(slide, why));
         }
         let path = item.map_err(failed)?.path();
         if is_dicom(&path) {
@@ -107,28 +146,6 @@ fn files(slide: &Path, folder: &Path) -> Result<Vec<PathBuf>, SlideError> {
     }
     files.sort();
     Ok(files)
-}
-
-/// The tissue instances of one series among files.
-fn volume(slide: &Path, files: &[PathBuf], series: &str) -> Result<Vec<Instance>, SlideError> {
-    let mut instances = Vec::new();
-    for path in files {
-        let facts = match header::read(path, Want::All(series)) {
-            // A neighbour that cannot even name its series is another slide's trouble.
-            Err(error) if path == slide || series_of(path).is_ok_and(|s| s.as_deref() == Some(series)) => {
-                return Err(error);
-            }
-            Err(_) | Ok(None) => continue,
-            Ok(Some(facts)) => facts,
-        };
-        if facts.is_volume() {
-            if instances.len() >= limits::MAX_DICOM_INSTANCES {
-                return Err(SlideError::unsupported(slide, format!("a slide of more than {} files", instances.len())));
-            }
-            instances.push(Instance { path: path.clone(), facts });
-        }
-    }
-    Ok(instances)
 }
 
 /// Sorts instances into levels, the finest first; of several images of one size the first is taken.
@@ -198,7 +215,12 @@ fn grid(instance: &Instance) -> Result<Grid, SlideError> {
     let (Some(tile_width), Some(tile_height)) = (within(columns, most), within(rows, most)) else {
         return Err(SlideError::damaged(&instance.path, format!("frames of {columns} x {rows} pixels")));
     };
-    Ok(Grid { width: w, height: h, tile_width, tile_height })
+    let grid = Grid { width: w, height: h, tile_width, tile_height };
+    if grid.tiles() > limits::MAX_SLIDE_TILES {
+        let why = format!("{} frames of {columns} x {rows} pixels, more than a slide has", grid.tiles());
+        return Err(SlideError::damaged(&instance.path, why));
+    }
+    Ok(grid)
 }
 
 /// Finds the tile of every frame. Of several planes of focus or optical paths the first counts.

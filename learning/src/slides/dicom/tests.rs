@@ -37,6 +37,8 @@ struct Written {
     spacing: Option<&'static str>,
     rows: Option<u32>,
     patient: Option<Vec<u8>>,
+    /// An element that says that names are in the pixels, or not.
+    names: Option<(Tag, &'static str)>,
 }
 
 impl Default for Written {
@@ -57,6 +59,7 @@ impl Default for Written {
             spacing: Some("0.0005\\0.0005"),
             rows: None,
             patient: None,
+            names: None,
         }
     }
 }
@@ -103,6 +106,9 @@ impl Written {
         put(&mut object, tags::IMAGE_TYPE, VR::CS, self.image_type);
         if let Some(name) = self.patient {
             put(&mut object, tags::PATIENT_NAME, VR::PN, PrimitiveValue::from(String::from_utf8(name).unwrap()));
+        }
+        if let Some((tag, says)) = self.names {
+            put(&mut object, tag, VR::CS, says);
         }
         put(&mut object, tags::DIMENSION_ORGANIZATION_TYPE, VR::CS, self.organisation);
         if let Some((first, parts)) = self.part {
@@ -288,6 +294,39 @@ fn sparse_tiles_and_what_is_missing_is_white() {
 }
 
 #[test]
+fn pixels_that_may_name_somebody_are_refused() {
+    let (root, image) = (folder(), noise(40, 40));
+    for tag in [tags::BURNED_IN_ANNOTATION, tags::SPECIMEN_LABEL_IN_IMAGE] {
+        let written = Written { names: Some((tag, "YES")), ..Written::of(&image) };
+        written.write(&root.path().join("x.dcm"), (40, 40));
+        for path in [root.path().to_owned(), root.path().join("x.dcm")] {
+            assert!(refused(&path).contains("may name the patient"), "{}", refused(&path));
+        }
+        Written { names: Some((tag, "NO")), ..Written::of(&image) }.write(&root.path().join("x.dcm"), (40, 40));
+        assert_eq!(whole(&DicomSlide::open(root.path(), None).unwrap(), 0), image);
+    }
+}
+
+#[test]
+fn series_are_told_apart_in_one_pass() {
+    let (root, label) = (folder(), "ORIGINAL\\PRIMARY\\LABEL\\NONE");
+    for (name, series) in [("a", "1.1"), ("b", "1.2")] {
+        let written = Written { series, image_type: label, ..Written::of(&noise(16, 16)) };
+        written.write(&root.path().join(name), (16, 16));
+    }
+    assert!(refused(root.path()).contains("export the images of the tissue"), "{}", refused(root.path()));
+    for (name, series, slides) in [("c", "1.2", 1), ("d", "1.1", 2), ("e", "1.3", 3)] {
+        Written { series, ..Written::of(&noise(16, 16)) }.write(&root.path().join(name), (16, 16));
+        match DicomSlide::open(root.path(), None) {
+            Ok(slide) => assert_eq!((slides, slide.levels()[0].width), (1, 16)),
+            Err(error) => {
+                assert!(matches!(error, SlideError::SeveralSlides { slides: s, .. } if s == slides), "{error}")
+            }
+        }
+    }
+}
+
+#[test]
 fn parts_in_any_order_and_a_missing_one() {
     let (root, image) = (folder(), noise(48, 48));
     let all = tiles(&image, 16);
@@ -339,7 +378,8 @@ fn absurd_numbers_are_refused_before_memory_is_taken() {
         (Written { tile: 0, ..base.clone() }, "frames of 0 x 0"),
         (Written { photometric: "PALETTE COLOR", ..base.clone() }, "PALETTE"),
         (Written { syntax: uids::JPEGLS_LOSSLESS, ..coded.clone() }, "JPEG-LS"),
-        (Written { image_type: "ORIGINAL\\PRIMARY\\LABEL\\NONE", ..base.clone() }, "no image of tissue"),
+        (Written { image_type: "ORIGINAL\\PRIMARY\\LABEL\\NONE", ..base.clone() }, "export the images of the tissue"),
+        (Written { frames: vec![Vec::new()], tile: 1, rows: Some(1 << 20), ..base.clone() }, "1 x 1 pixels, more than"),
     ];
     for (written, why) in cases {
         written.write(&path, (40, 40));

@@ -78,6 +78,79 @@ fn blocks_and_tiles_without_number_are_refused() {
     assert!(samples(&stored, 4096, 4096, 3).unwrap_err().contains("blocks"));
 }
 
+/// The stream of 4096 x 4096 px with 32 layers of blocks of 4 x 4 px, and the place of its COD.
+fn fine() -> (Vec<u8>, usize) {
+    let mut stream = tile(RGB);
+    for at in [8, 12, 24, 28] {
+        stream[at..at + 4].copy_from_slice(&4096u32.to_be_bytes());
+    }
+    let style = stream.windows(2).position(|w| w == [0xFF, 0x52]).unwrap();
+    stream[style + 7] = 32;
+    stream[style + 10..style + 12].fill(0);
+    (stream, style)
+}
+
+#[test]
+fn no_false_length_hides_fine_blocks() {
+    let refused = |stream: Vec<u8>, why: &str| {
+        let found = walk::checked(&stream, 3, 4096 * 4096).map(|_| ()).unwrap_err();
+        assert!(found.contains(why), "{found}, not {why}");
+    };
+    let (stream, style) = fine();
+    refused(stream.clone(), "blocks");
+    let with = |at: usize, bytes: &[u8]| {
+        let mut stream = stream.clone();
+        stream[at..at + bytes.len()].copy_from_slice(bytes);
+        stream
+    };
+    let inserted = |at: usize, bytes: &[u8]| [&stream[..at], bytes, &stream[at..]].concat();
+    refused(with(style + 2, &[0xFF, 0xFF]), "longer than the stream");
+    refused(with(style + 2, &[0, 13]), "cannot be 13 bytes");
+    refused(with(4, &[0, 77]), "segment FF51");
+    refused(inserted(style, &[0xFF, 0x30]), "blocks");
+    refused(inserted(style, &[0xFF, 0x5E, 0, 40, 0, 0, 0]), "segment FF5E");
+    // One derived step of quantization, whose length claims more; a segment that nobody knows.
+    refused(inserted(style, &[0xFF, 0x5C, 0, 40, 1, 0, 0]), "segment FF5C");
+    refused(inserted(style, &[0xFF, 0x50, 0, 4, 0, 0]), "segment FF50");
+    // A coarse main header, and the fine COD in the header of a tile-part.
+    let cod = stream[style..style + 14].to_vec();
+    let mut coarse = with(style + 10, &[4, 4]);
+    coarse[style + 7] = 1;
+    let part = coarse.windows(2).position(|w| w == [0xFF, 0x90]).unwrap();
+    let behind = |sot: &[u8]| [&coarse[..part], sot, &cod, &[0xFF, 0x93, 0xFF, 0xD9]].concat();
+    refused(behind(&[0xFF, 0x90, 0, 10, 0, 0, 0, 0, 0, 28, 0, 1]), "blocks");
+    refused(behind(&[0xFF, 0x90, 0, 2, 0, 0, 0, 0, 0, 28, 0, 1]), "segment FF90");
+    let short = [&coarse[..part], &[0xFF, 0x90, 0, 10, 0, 0, 0, 0, 0, 13, 0, 1, 0xFF, 0x93], &cod].concat();
+    refused(short, "ends before it begins");
+    // Fine blocks of one component, and the many layers only afterwards.
+    let coc = [&[0xFF, 0x53, 0, 9, 0, 0, 5, 1, 1][..], &cod[12..14]].concat();
+    let many = with(style + 10, &[4, 4]);
+    let mut late = [&many[..style], &coc, &many[style..]].concat();
+    refused(late.clone(), "blocks");
+    late[style + 3] = 10;
+    refused(late, "segment FF53");
+}
+
+#[test]
+fn what_decodes_only_in_part_is_an_error() {
+    let good = tile(RGB);
+    let part = good.windows(2).position(|w| w == [0xFF, 0x90]).unwrap();
+    let end = good.len() - 2;
+    let mut cut = good[..end - 60].to_vec();
+    cut.extend([0xFF, 0xD9]);
+    assert!(samples(&cut, 32, 32, 3).is_err(), "the part is shorter than it says");
+    let length = u32::try_from(cut.len() - 2 - part).unwrap();
+    cut[part + 6..part + 10].copy_from_slice(&length.to_be_bytes());
+    assert!(samples(&cut, 32, 32, 3).is_err(), "the part is shorter than its packets");
+    // What the standard allows: no length of the last part, and no end marker is missed.
+    let expected = samples(&good, 32, 32, 3).unwrap();
+    let mut open = good.clone();
+    open[part + 6..part + 10].fill(0);
+    open.push(0);
+    assert_eq!(samples(&open, 32, 32, 3).unwrap(), expected);
+    assert_eq!(samples(&good[..end], 32, 32, 3).unwrap(), expected);
+}
+
 #[test]
 fn any_damage_gives_a_tile_or_a_sentence() {
     for text in [RGB, HALVED] {

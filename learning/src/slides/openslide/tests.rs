@@ -55,11 +55,17 @@ fn vendors_are_told_by_their_tags() {
     assert_eq!(vendor_file(&folder.path().join("absent.ndpi")), None, "a missing file is missing, whatever its name");
     let mirax = folder.path().join("slide.mrxs");
     fs::write(&mirax, b"\xff\xd8\xff").unwrap();
-    assert_eq!(vendor_file(&mirax), None, "a JPEG under another name");
+    assert_eq!(vendor_file(&mirax), Some("3DHISTECH MIRAX"), "and not the JPEG of the glass, label and all");
+    for mpp in [None, Some(mpp(0.25))] {
+        let message = open_slide(&mirax, mpp).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(message.contains("its folder slide/ with Slidedat.ini is missing: copy it beside"), "{message}");
+        assert!(check_slide(&mirax, mpp).is_err_and(|e| e.to_string() == message));
+    }
     fs::create_dir(folder.path().join("slide")).unwrap();
     fs::write(folder.path().join("slide/Slidedat.ini"), "[GENERAL]").unwrap();
     assert_eq!(vendor_file(&mirax), Some("3DHISTECH MIRAX"));
-    assert!(open_slide(&mirax, Some(mpp(0.25))).is_err(), "and not the JPEG of the glass");
+    let message = open_slide(&mirax, Some(mpp(0.25))).err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(!message.is_empty() && !message.contains("Slidedat.ini is missing"), "{message}");
     // Big-endian, classic: one entry of tag 65420, one software text inside its field, one behind the list.
     let mut tiff = b"MM\0*\0\0\0\x08\0\x03".to_vec();
     tiff.extend(b"\x01\x31\0\x02\0\0\0\x03Ph\0\0\x01\x0e\0\x02\0\0\0\x08\0\0\0\x32\xff\x8c\0\x03\0\0\0\x01\0\x01\0\0");
@@ -252,6 +258,57 @@ fn a_damaged_tile_is_a_hole_and_the_rest_reads_on() {
         assert_eq!((hole.x, hole.y, hole.w, hole.h, hole.level), (128, 64, 64, 64, 0));
         assert!(!hole.why.is_empty());
     }
+}
+
+#[test]
+fn the_read_that_ends_a_slide_does_not_make_the_next_one_white() {
+    if !present() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slide.tif");
+    // Two tiles, one of them damaged: more than a quarter.
+    let image = noise(128, 64);
+    Stored { compression: 8, ..Stored::default() }.write(&path, std::slice::from_ref(&image));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..308].fill(0xA5);
+    fs::write(&path, &bytes).unwrap();
+    let slide = OpenSlideSlide::open(&path, Some(mpp(0.25))).unwrap();
+    for _ in 0..3 {
+        assert!(slide.read_level(0, 0, 0, 128, 64).is_err());
+    }
+}
+
+#[test]
+fn a_part_is_decoded_whole_whichever_box_is_asked_for() {
+    if !present() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slide.tif");
+    // Tiles of 32 px are smaller than a part: 600 x 600 px have nine parts.
+    let image = noise(600, 600);
+    Stored { compression: 8, tile: 32, ..Stored::default() }.write(&path, std::slice::from_ref(&image));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..308].fill(0xA5);
+    fs::write(&path, &bytes).unwrap();
+    let read = |boxes: &[(i64, i64, u32, u32)]| {
+        let slide = OpenSlideSlide::open(&path, Some(mpp(0.25))).unwrap();
+        boxes.iter().for_each(|&(x, y, w, h)| drop(slide.read_level(0, x, y, w, h).unwrap()));
+        (slide.holes(), slide.read_level(0, 0, 0, 600, 600).unwrap())
+    };
+    // The first box touches only a corner of the part, with the damaged tile in it.
+    let (holes, by_corner) = read(&[(0, 0, 40, 40), (100, 100, 100, 100)]);
+    assert_eq!(holes.len(), 1, "{holes:?}");
+    assert_eq!((holes[0].x, holes[0].y, holes[0].w, holes[0].h), (0, 0, 256, 256));
+    assert!(by_corner == read(&[(100, 100, 100, 100)]).1);
+    assert!(by_corner == read(&[]).1);
+    assert!(by_corner.get_pixel(300, 10) == image.get_pixel(300, 10));
+    // A box that meets the part beside its damage, together with another's damage, gives it up as well.
+    let slide = OpenSlideSlide::open(&path, Some(mpp(0.25))).unwrap();
+    let beside = slide.parted(0, Rect { x: 100, y: 100, w: 50, h: 50 }).unwrap();
+    assert!(beside.pixels().all(|pixel| pixel.0 == [255; 3]));
+    assert_eq!(slide.holes().len(), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! Some vendors' slides are TIFF files that a plain TIFF reader would misread: their tiles overlap or lie elsewhere than
 //! in a TIFF, or the spacing is in a document of the vendor's own. They are told by tags of their first image. A MIRAX
-//! slide is a folder beside a JPEG.
+//! slide is a folder beside a JPEG, which is never read as one.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -12,8 +12,9 @@ use std::path::Path;
 use consilium_common::limits;
 
 use super::library::{self, LibraryError};
-use crate::slides::SlideError;
+use crate::slides::{SlideError, file};
 
+const MIRAX: &str = "3DHISTECH MIRAX";
 /// Entries of one list of tags; the longest of real slides has about 60.
 const MAX_TAGS: u64 = 4096;
 /// Endings of formats that only OpenSlide reads, for what is said when it is missing.
@@ -21,7 +22,7 @@ const ENDINGS: [(&str, &str); 8] = [
     ("ndpi", "Hamamatsu NDPI"),
     ("vms", "Hamamatsu VMS"),
     ("vmu", "Hamamatsu VMU"),
-    ("mrxs", "3DHISTECH MIRAX"),
+    ("mrxs", MIRAX),
     ("scn", "Leica SCN"),
     ("bif", "Ventana BIF"),
     ("czi", "Zeiss CZI"),
@@ -38,6 +39,7 @@ pub(in crate::slides) fn open_or<T>(
     own: impl FnOnce() -> Result<T, SlideError>,
     through: impl FnOnce() -> Result<T, SlideError>,
 ) -> Result<T, SlideError> {
+    file::refuse_device(path)?;
     if vendor_file(path).is_some() {
         return through();
     }
@@ -78,9 +80,9 @@ fn ending(path: &Path) -> Option<&'static str> {
 /// The vendor of a file that must not be read as what its first bytes are.
 pub(super) fn vendor_file(path: &Path) -> Option<&'static str> {
     let file = File::open(path).ok()?;
-    if ending(path) == Some("3DHISTECH MIRAX") && path.with_extension("").join("Slidedat.ini").is_file() {
+    if ending(path) == Some(MIRAX) {
         // The file itself is a JPEG of the glass, label and all; the slide is in the folder.
-        return Some("3DHISTECH MIRAX");
+        return Some(MIRAX);
     }
     // No TIFF has no such tags; the ending still says what the file should be.
     let tags = FirstTags::read(BufReader::new(file)).unwrap_or_default();
@@ -99,6 +101,16 @@ pub(super) fn vendor_file(path: &Path) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Refuses a MIRAX slide whose file was copied without its folder.
+pub(super) fn check_parts(path: &Path) -> Result<(), SlideError> {
+    let folder = path.with_extension("");
+    if ending(path) != Some(MIRAX) || !path.is_file() || folder.join("Slidedat.ini").is_file() {
+        return Ok(());
+    }
+    let name = folder.file_name().unwrap_or_default().display();
+    Err(SlideError::damaged(path, format!("its folder {name}/ with Slidedat.ini is missing: copy it beside the file")))
 }
 
 /// The tags of a TIFF's first image that name its vendor.

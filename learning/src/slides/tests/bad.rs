@@ -4,7 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use super::{Stored, mpp, noise};
-use crate::slides::{FlatSlide, SlideError, SlideReader, check_slide, open_slide, read_at, write_pyramid};
+use crate::slides::{
+    FlatSlide, OpenSlideSlide, SlideError, SlideReader, TiledSlide, check_mask, check_slide, open_slide, read_at,
+    write_pyramid,
+};
 
 /// The message for a file that cannot be opened; it names the file and is one line.
 fn refusal(path: &Path) -> String {
@@ -37,6 +40,21 @@ fn files_that_are_no_slides() {
     fs::write(&path, b"\x89PNG\r\n\x1a\nrubbish").unwrap();
     refusal(&path);
     expect(folder.path(), "no TIFF, SVS, DICOM, OME-Zarr, PNG or JPEG", "vips tiffsave");
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    expect(Path::new("/dev/zero"), "neither a file nor a folder", "check its permissions");
+    let path = folder.path().join("x.svs");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    expect(&path, "neither a file nor a folder", "check its permissions");
+    for opened in [TiledSlide::open(&path, None).err(), OpenSlideSlide::open(&path, None).err()] {
+        assert!(opened.unwrap().to_string().contains("neither a file nor a folder"));
+    }
+    assert!(check_mask(&path, (1, 1)).is_err());
 }
 
 #[test]

@@ -72,6 +72,29 @@ fn label_macro_and_foreign_images_are_no_levels() {
 }
 
 #[test]
+fn images_of_other_colours_are_no_levels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slide.tif");
+    for (samples, photometric, levels) in [(3, 2, 3), (1, 1, 2), (1, 3, 2), (4, 2, 2)] {
+        Stored::default().write(&path, &[picture(512, 256), picture(256, 128), picture(128, 64)]);
+        // The middle image becomes another kind: its tiles are not touched.
+        let mut bytes = std::fs::read(&path).unwrap();
+        let number = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        let next = |bytes: &[u8], list: usize| {
+            number(bytes, list + 2 + 12 * usize::from(u16::from_le_bytes(bytes[list..list + 2].try_into().unwrap())))
+        };
+        let list = next(&bytes, number(&bytes, 4));
+        for (tag, value) in [(262u16, photometric), (277, samples)] {
+            let at = (list + 2..).step_by(12).find(|&at| bytes[at..at + 2] == tag.to_le_bytes()).unwrap();
+            bytes[at + 8] = value;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let slide = open_slide(&path, None).unwrap();
+        assert_eq!(slide.levels().len(), levels, "{samples} samples, colour {photometric}");
+    }
+}
+
+#[test]
 fn tiles_that_were_never_scanned_are_white() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("slide.tif");

@@ -128,3 +128,18 @@ fn wrong_values_are_found_in_every_tile() {
         assert!(message.contains("pixel (149, 99) of the mask is 9"), "{message}");
     }
 }
+
+#[test]
+fn other_pixels_than_labels_are_named_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mask.png");
+    image::DynamicImage::new_luma16(4, 4).save(&path).unwrap();
+    let message = check_mask(&path, (4, 4)).unwrap_err().to_string();
+    assert!(message.contains("(its pixels have 1 sample of 16 bits)"), "{message}");
+    let path = folder.path().join("mask.tif");
+    let mut encoder = tiff::encoder::TiffEncoder::new(std::fs::File::create(&path).unwrap()).unwrap();
+    encoder.write_image::<tiff::encoder::colortype::RGB8>(2, 1, &[0; 6]).unwrap();
+    let slide = FlatSlide::new(image::RgbImage::new(2, 1), mpp(0.5));
+    let message = read_mask_at(&path, &slide, mpp(0.5), 2).unwrap_err().to_string();
+    assert!(message.contains("(its pixels have 3 samples of 8 bits)"), "{message}");
+}

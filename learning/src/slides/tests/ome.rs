@@ -192,6 +192,49 @@ fn claims_of_a_small_file_are_not_believed() {
 }
 
 #[test]
+fn images_that_share_one_list_of_tiles_have_one_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slide.tif");
+    // 40 images of 2^19 tiles of 32 px: the file lists them once.
+    let tiles = 1u32 << 19;
+    let size = (1 << 20, 16 * 32);
+    let image = |next| Image { size, next, ..Image::coded(1, 2, size, vec![0; 3072]) };
+    let images: Vec<Image> = (1..=40).map(|next| image((next < 40).then_some(next))).collect();
+    write(&path, &images);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let lists = bytes.len() as u32;
+    bytes.extend((0..tiles).flat_map(|_| 8u32.to_le_bytes()));
+    for tag in [324u16, 325] {
+        let entry = [&tag.to_le_bytes()[..], &4u16.to_le_bytes(), &1u32.to_le_bytes()].concat();
+        let found: Vec<usize> = (0..lists as usize - 8).filter(|&at| bytes[at..at + 8] == entry).collect();
+        assert_eq!(found.len(), 40);
+        for at in found {
+            bytes[at + 4..at + 8].copy_from_slice(&tiles.to_le_bytes());
+            bytes[at + 8..at + 12].copy_from_slice(&lists.to_le_bytes());
+        }
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let message = refusal(&path);
+    assert!(message.contains("more than 16777216 tiles is not supported; convert it"), "{message}");
+}
+
+#[test]
+fn ome_xml_that_cannot_be_used_is_no_plain_tiff() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slide.ome.tif");
+    let with = |description: String| write(&path, &[Image { description, ..Image::raw(&noise(64, 64)) }]);
+    let pixels = r#"PhysicalSizeX="0.25" PhysicalSizeY="0.25"><Channel SamplesPerPixel="3"/>"#;
+    with(xml(pixels).replace("</OME>", ""));
+    assert!(refusal(&path).contains("its OME-XML cannot be used: "), "{}", refusal(&path));
+    // Several MiB are Bio-Formats' habit.
+    let comment = |bytes: usize| format!("<!--{}--></OME>", "x".repeat(bytes));
+    with(xml(pixels).replace("</OME>", &comment(5 << 20)));
+    assert_eq!(open_slide(&path, None).unwrap().about().format, "OME-TIFF");
+    with(xml(pixels).replace("</OME>", &comment(16 << 20)));
+    assert!(refusal(&path).contains("tag 270 has") && refusal(&path).contains("more than 16777216"));
+}
+
+#[test]
 fn jpeg_2000_tiles_in_all_their_containers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("slide.svs");

@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::codec::Codec;
+use super::series::{self, NO_TISSUE};
+use crate::slides::about::is_not_tissue;
 use crate::slides::error::SlideError;
 use crate::slides::grid::Grid;
 
@@ -28,6 +30,7 @@ struct Attributes {
 
 #[derive(Debug, Deserialize)]
 struct Multiscale {
+    name: Option<Value>,
     version: Option<String>,
     #[serde(default)]
     axes: Value,
@@ -116,19 +119,34 @@ pub(super) fn read(path: &Path) -> Result<Pyramid, SlideError> {
         return Err(SlideError::unsupported(path, "OME-Zarr 0.5 (Zarr version 3)"));
     }
     let mut folder = root.clone();
-    let mut attributes: Attributes = document(path, &folder.join(".zattrs"))?;
+    let mut attributes: Attributes = document(path, &root, &folder.join(".zattrs"))?;
     if attributes.plate.is_some() {
         return Err(SlideError::unsupported(path, "an OME-Zarr plate"));
     }
     if attributes.layout.is_some() && attributes.multiscales.is_empty() {
-        // Series 0 is the slide; labels and macro images come after it.
-        folder = inside(path, &root, "0")?;
-        attributes = document(path, &folder.join(".zattrs"))?;
+        folder = inside(path, &root, &slide_series(path, &root)?.to_string())?;
+        attributes = document(path, &root, &folder.join(".zattrs"))?;
     }
-    let Some(image) = attributes.multiscales.into_iter().next() else {
+    if attributes.multiscales.is_empty() {
         return Err(SlideError::unsupported(path, "a Zarr folder without OME multiscales"));
+    }
+    let named = |image: &Multiscale| image.name.as_ref().and_then(Value::as_str).is_some_and(is_not_tissue);
+    let Some(image) = attributes.multiscales.into_iter().find(|image| !named(image)) else {
+        return Err(SlideError::refused(path, NO_TISSUE));
     };
     pyramid(path, &root, &folder, image)
+}
+
+/// The series of bioformats2raw that is the slide: by its OME-XML the first that is tissue, without one the first.
+fn slide_series(path: &Path, root: &Path) -> Result<usize, SlideError> {
+    let file = root.join("OME").join("METADATA.ome.xml");
+    if !file.is_file() {
+        return Ok(0);
+    }
+    let bytes = bounded(path, root, &file, series::MAX_XML_BYTES)?;
+    let first = std::str::from_utf8(&bytes).ok().and_then(series::first_tissue);
+    let first = first.ok_or_else(|| SlideError::damaged(path, "METADATA.ome.xml is no OME-XML"))?;
+    first.ok_or_else(|| SlideError::refused(path, NO_TISSUE))
 }
 
 fn pyramid(path: &Path, root: &Path, folder: &Path, image: Multiscale) -> Result<Pyramid, SlideError> {
@@ -147,7 +165,7 @@ fn pyramid(path: &Path, root: &Path, folder: &Path, image: Multiscale) -> Result
     let mut arrays = Vec::new();
     for dataset in &image.datasets {
         let inner = inside(path, root, &relative(path, root, folder, &dataset.path)?)?;
-        let zarray: Zarray = document(path, &inner.join(".zarray"))?;
+        let zarray: Zarray = document(path, root, &inner.join(".zarray"))?;
         if arrays.is_empty() && others_are_long(&zarray.shape, axes) {
             warnings.push("it has several planes or times, of which the first is read".to_owned());
         }
@@ -179,19 +197,34 @@ fn inside(path: &Path, root: &Path, name: &str) -> Result<PathBuf, SlideError> {
     Ok(found)
 }
 
-/// A JSON document of bounded length.
-fn document<T: DeserializeOwned>(path: &Path, file: &Path) -> Result<T, SlideError> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut bytes = Vec::new();
+fn name_of(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The bytes of a file inside `root`, links followed, if they are not too many.
+fn bounded(path: &Path, root: &Path, file: &Path, most: u64) -> Result<Vec<u8>, SlideError> {
+    let name = name_of(file);
+    // A pipe would never answer.
     if !file.is_file() {
         return Err(SlideError::Truncated { path: path.to_owned(), what: name });
     }
-    File::open(file)
-        .and_then(|file| file.take(limits::MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|e| SlideError::read(path, &name, e))?;
-    if bytes.len() > limits::MAX_DOCUMENT_BYTES {
-        return Err(SlideError::damaged(path, format!("{name} has more than {} bytes", limits::MAX_DOCUMENT_BYTES)));
+    let failed = |e| SlideError::read(path, &name, e);
+    let file = file.canonicalize().map_err(failed)?;
+    if !file.starts_with(root) {
+        return Err(SlideError::damaged(path, format!("{name} is a link out of its folder")));
     }
+    let mut bytes = Vec::new();
+    File::open(file).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        return Err(SlideError::damaged(path, format!("{name} has more than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// A JSON document of bounded length inside `root`.
+fn document<T: DeserializeOwned>(path: &Path, root: &Path, file: &Path) -> Result<T, SlideError> {
+    let bytes = bounded(path, root, file, limits::MAX_DOCUMENT_BYTES as u64)?;
+    let name = name_of(file);
     // The parser's own words may quote the document.
     serde_json::from_slice(&bytes).map_err(|e| {
         let why = format!("{name} is not as OME-Zarr has it at line {}, column {}", e.line(), e.column());
@@ -263,13 +296,18 @@ fn array(path: &Path, folder: PathBuf, axes: Axes, zarray: Zarray) -> Result<Arr
         let why = format!("its chunks are not between 1 and {} bytes", limits::MAX_CHUNK_BYTES);
         return Err(SlideError::damaged(path, why));
     };
+    let grid = Grid { width: w, height: h, tile_width, tile_height };
+    if grid.tiles() > limits::MAX_SLIDE_TILES {
+        let why = format!("its chunks of {tile_width} x {tile_height} pixels are {} a level", grid.tiles());
+        return Err(SlideError::damaged(path, why));
+    }
     let fill = match &zarray.fill_value {
         Value::Null => Some(0),
         value => value.as_u64().and_then(|value| u8::try_from(value).ok()),
     };
     Ok(Array {
         folder,
-        grid: Grid { width: w, height: h, tile_width, tile_height },
+        grid,
         channels: channels as usize,
         chunks: chunks.iter().map(|&side| side as usize).collect(),
         axes,

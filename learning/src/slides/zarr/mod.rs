@@ -6,6 +6,7 @@
 mod blosc;
 mod codec;
 mod metadata;
+mod series;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -63,7 +64,7 @@ impl ZarrSlide {
         let array = &self.arrays[level];
         let rgb = match self.rgb(array, index) {
             Err(SlideError::Damaged { why, .. }) => {
-                let hole = array.grid.hole(index, level, self.levels[level].downsample, why);
+                let hole = array.grid.hole(index, level, self.levels[level].downsample, why).within(self.levels[0]);
                 self.holes.add(&self.path, index, hole, array.grid.tiles())?;
                 vec![255; array.grid.tile_pixels() * 3]
             }

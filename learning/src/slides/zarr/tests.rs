@@ -138,6 +138,57 @@ fn the_layout_of_bioformats2raw() {
 }
 
 #[test]
+fn labels_and_macro_images_are_never_the_slide() {
+    let root = tempfile::tempdir().unwrap();
+    let (image, _) = slide(root.path());
+    let mut named = attributes(&["0"]);
+    for name in ["Label image", "x MACRO", "Overview_1"] {
+        named["multiscales"][0]["name"] = json!(name);
+        fs::write(root.path().join(".zattrs"), named.to_string()).unwrap();
+        assert!(refused(root.path()).contains("export the slide itself"), "{name}: {}", refused(root.path()));
+    }
+    let second = attributes(&["1"])["multiscales"][0].clone();
+    named["multiscales"].as_array_mut().unwrap().push(second);
+    fs::write(root.path().join(".zattrs"), named.to_string()).unwrap();
+    assert_eq!(ZarrSlide::open(root.path(), None).unwrap().levels()[0].width, 35);
+    // bioformats2raw numbers its images as its XML lists them.
+    let root = tempfile::tempdir().unwrap();
+    for name in ["0", "1", "OME"] {
+        fs::create_dir(root.path().join(name)).unwrap();
+    }
+    array(&root.path().join("0"), "0", &noise(20, 20), &Value::Null, <[u8]>::to_vec);
+    fs::write(root.path().join("0/.zattrs"), attributes(&["0"]).to_string()).unwrap();
+    assert_eq!(slide(&root.path().join("1")).0, image);
+    fs::write(root.path().join(".zattrs"), r#"{"bioformats2raw.layout": 3}"#).unwrap();
+    let xml = |names: [&str; 2]| {
+        let text = format!(r#"<OME><Image Name="{}"/><Image Name="{}"/></OME>"#, names[0], names[1]);
+        fs::write(root.path().join("OME/METADATA.ome.xml"), text).unwrap();
+    };
+    xml(["label image", "slide"]);
+    assert_eq!(ZarrSlide::open(root.path(), None).unwrap().levels()[0].width, 70);
+    xml(["slide", "macro"]);
+    assert_eq!(ZarrSlide::open(root.path(), None).unwrap().levels()[0].width, 20);
+    xml(["label", "macro"]);
+    assert!(refused(root.path()).contains("export the slide itself"));
+    fs::write(root.path().join("OME/METADATA.ome.xml"), "<OME").unwrap();
+    assert!(refused(root.path()).contains("METADATA.ome.xml is no OME-XML"));
+}
+
+#[test]
+#[cfg(unix)]
+fn no_document_is_a_link_out_of_the_folder() {
+    for name in [".zattrs", "0/.zarray"] {
+        let outside = tempfile::tempdir().unwrap();
+        let root = outside.path().join("x.zarr");
+        fs::create_dir(&root).unwrap();
+        slide(&root);
+        fs::rename(root.join(name), outside.path().join("secret")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), root.join(name)).unwrap();
+        assert!(refused(&root).contains("is a link out of its folder"), "{name}: {}", refused(&root));
+    }
+}
+
+#[test]
 fn no_path_leads_out_of_the_folder() {
     let outside = tempfile::tempdir().unwrap();
     let root = outside.path().join("x.zarr");
@@ -192,6 +243,10 @@ fn absurd_metadata_is_refused_in_one_sentence() {
         let text = change(key, value.clone());
         assert!(text.contains(why), "{key} {value}: {text}");
     }
+    let mut dust: Value = serde_json::from_str(&zarray).unwrap();
+    (dust["shape"], dust["chunks"]) = (json!([3, 1 << 20, 1 << 20]), json!([1, 1, 1]));
+    fs::write(root.path().join("0/.zarray"), dust.to_string()).unwrap();
+    assert!(refused(root.path()).contains("chunks of 1 x 1 pixels are 1099511627776 a level"));
     fs::write(root.path().join("0/.zarray"), &zarray).unwrap();
     let mut other = attributes(&["0"]);
     other["multiscales"][0]["version"] = json!("0.3");

@@ -1,0 +1,10 @@
+//! Any bytes as a TIFF file: opened and read, or refused, never a crash or memory out of proportion.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let path = consilium_fuzz::folder().join("slide.tif");
+    std::fs::write(&path, bytes).expect("a file in memory");
+    consilium_fuzz::read(&path);
+});
