@@ -2,10 +2,9 @@
 
 use consilium_common::plan::{Acquisition, Score};
 use consilium_learning::acquisition::{candidates, uga_score};
-use consilium_learning::metrics::evaluate_slide;
-use consilium_learning::scan::{Map, ORDINARY, ScanResult, ScanTiming, gaussian_weights, tile_starts};
+use consilium_learning::metrics::SlideEvaluation;
+use consilium_learning::scan::{ORDINARY, Strip, gaussian_weights, tile_starts};
 use consilium_learning::uncertainty::{mutual_information, predictive_entropy, quantise, uncertainty};
-use image::{GrayImage, Luma};
 use serde::Deserialize;
 
 const TOLERANCE: f64 = 1e-5;
@@ -26,7 +25,6 @@ struct Golden {
     tissue: Vec<u8>,
     boxes: Vec<FloatBox>,
     labels: Vec<u8>,
-    confidence: Vec<f32>,
     truth: Vec<u8>,
     dice: Vec<Option<f64>>,
     ece: f64,
@@ -70,23 +68,22 @@ fn assert_close(got: &[f32], expected: &[f64], what: &str) {
     }
 }
 
-/// A scan result that holds the golden maps.
-fn result(g: &Golden) -> ScanResult {
-    let gray = |values: &[u8]| GrayImage::from_raw(g.width, g.height, values.to_vec()).expect("one value a pixel");
-    let map = |data: Vec<f32>| Map { width: g.width, height: g.height, data };
-    ScanResult {
-        width: g.width,
-        height: g.height,
-        classes: g.classes,
-        labels: gray(&g.labels),
-        tissue: gray(&g.tissue),
-        colour: GrayImage::from_pixel(g.width, g.height, Luma([ORDINARY])),
-        uncertainty: map(uncertainty(&g.probabilities, g.members, g.classes)),
-        entropy: map(predictive_entropy(&g.probabilities, g.members, g.classes)),
-        foreground: Map::filled(g.width, g.height, 0.0),
-        confidence: map(g.confidence.clone()),
-        timing: ScanTiming::default(),
-    }
+/// The golden maps as those of a scan.
+fn result(g: &Golden) -> Strip {
+    let pixels = (g.width * g.height) as usize;
+    let mean = |class: usize| {
+        let of =
+            |i: usize| (0..g.members).map(move |m| f64::from(g.probabilities[(m * g.classes + class) * pixels + i]));
+        (0..pixels).map(|i| (of(i).sum::<f64>() / g.members as f64) as f32).collect()
+    };
+    let mut strip = Strip::background(0, g.height, g.width, g.classes);
+    strip.labels = g.labels.clone();
+    strip.tissue = g.tissue.clone();
+    strip.colour.fill(ORDINARY);
+    strip.uncertainty = uncertainty(&g.probabilities, g.members, g.classes);
+    strip.entropy = predictive_entropy(&g.probabilities, g.members, g.classes);
+    strip.probabilities = (1..g.classes).map(mean).collect();
+    strip
 }
 
 fn settings(g: &Golden, score: Score) -> Acquisition {
@@ -116,7 +113,7 @@ fn uga_patch_scores_agree() {
     }
     let mut whole = result(&g);
     whole.tissue.iter_mut().for_each(|t| *t = 1);
-    let found = candidates(&whole, "s", &settings(&g, Score::Uga), &[]);
+    let found = candidates(&whole, "s", &settings(&g, Score::Uga), &[]).expect("maps in memory");
     let keys = |p: &Patch| (p.x as u32, p.y as u32, (100 * p.max_uncertain + p.uncertainty_score) as f64);
     let found: Vec<_> = found.iter().map(|c| (c.patch.x, c.patch.y, c.score)).collect();
     assert_eq!(found, g.patches.iter().map(keys).collect::<Vec<_>>());
@@ -127,7 +124,7 @@ fn float_patch_scores_agree() {
     let g = golden();
     let result = result(&g);
     for score in [Score::MeanUncertainty, Score::MeanEntropy] {
-        let found = candidates(&result, "s", &settings(&g, score), &[]);
+        let found = candidates(&result, "s", &settings(&g, score), &[]).expect("maps in memory");
         assert_eq!(found.len(), g.boxes.len());
         for (candidate, expected) in found.iter().zip(&g.boxes) {
             assert_eq!((candidate.patch.x, candidate.patch.y), (expected.x, expected.y));
@@ -160,8 +157,8 @@ fn metrics_agree() {
     let g = golden();
     let mut result = result(&g);
     result.tissue.iter_mut().for_each(|t| *t = 1);
-    let truth = GrayImage::from_raw(g.width, g.height, g.truth.clone()).expect("one value a pixel");
-    let evaluation = evaluate_slide(&result, &truth, g.classes);
+    let mut evaluation = SlideEvaluation::new(g.classes);
+    evaluation.add(&result, &g.truth);
     for (got, want) in evaluation.dice().iter().zip(&g.dice) {
         assert_eq!(got.is_some(), want.is_some());
         assert!((got.unwrap_or(0.0) - want.unwrap_or(0.0)).abs() < TOLERANCE);

@@ -1,7 +1,6 @@
 //! The daemon, from configuration to work, in one boring order: folders, lock, ledger, identity, journal, link, agent.
 //! No globals and no environment: several sites can run in one process.
 
-use std::fs::{File, TryLockError};
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
@@ -37,7 +36,8 @@ pub async fn run_with(
     let started = async {
         let layout = Layout::new(&config.state_dir);
         files::create_private_dir(layout.root())?;
-        let lock = lock(&layout)?;
+        // One daemon a state folder.
+        let lock = files::lock(&layout.lock())?;
         let ledger = Arc::new(Ledger::open(&layout.ledger())?);
         let (identity, ca_pem) = IdentityFiles::in_dir(&layout.identity()).load()?;
         let link = Link::new(Dial::Tls { address: config.coordinator.clone(), identity, ca_pem }, ledger);
@@ -73,16 +73,4 @@ pub(crate) fn assemble(
 fn compute_limit(config: &SiteConfig) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     config.threads.unwrap_or(cores).max(1)
-}
-
-/// One daemon a state folder; the lock goes with the process, however it ends.
-fn lock(layout: &Layout) -> Result<File, SiteError> {
-    let path = layout.lock();
-    let file = File::options().create(true).write(true).truncate(false).open(&path);
-    let file = file.map_err(SiteError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SiteError::Busy(layout.root().to_owned())),
-        Err(TryLockError::Error(e)) => Err(SiteError::io("lock", &path)(e)),
-    }
 }

@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and what is printed. The work is in the library.
 
+mod scan;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use comfy_table::{Table, presets};
 use consilium_common::Plan;
 use consilium_common::plan::ScanSettings;
+use consilium_learning::slides::set_openslide_library;
 use consilium_site_client::offline::{self, Evaluated, LeftOut, Tick};
 use consilium_site_client::{SiteConfig, SiteError, doctor};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -54,20 +57,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigArg,
     },
-    /// Scans slides with a bundle, offline: label map, uncertainty map and overlay of each.
-    Scan {
-        /// The bundle: a folder with ensemble.json.
-        #[arg(long)]
-        bundle: PathBuf,
-        #[command(flatten)]
-        settings: ScanArgs,
-        /// The data folder.
-        #[arg(long)]
-        data: PathBuf,
-        /// Where the maps go.
-        #[arg(long)]
-        out: PathBuf,
-    },
+    /// Scans slides with a bundle, offline: label, probability and uncertainty maps that QuPath and OpenSlide open, label
+    /// outlines (GeoJSON), overlays and figures of each.
+    ///
+    /// Of a slide NAME come NAME-labels.tif, NAME-probability-CLASS.tif, NAME-uncertainty.tif, NAME-entropy.tif,
+    /// NAME-labels.geojson, NAME-tissue.geojson (edit it, put it into tissue/ of the data folder, and scan again),
+    /// NAME-overlay.png, NAME-labels-overlay.png, NAME.json and NAME-timing.json. Exit code 69 when a slide failed.
+    Scan(scan::Scan),
     /// Trains a first ensemble, offline, on the train slides that have masks.
     Train {
         /// The plan, TOML.
@@ -101,6 +97,17 @@ pub(crate) struct ConfigArg {
     /// The site's configuration; deploy/site.toml is a commented sample.
     #[arg(long = "config", value_name = "FILE", default_value = "site.toml")]
     path: PathBuf,
+}
+
+impl ConfigArg {
+    /// The configuration, where slides will be opened: its OpenSlide is that of this process.
+    fn load_for_slides(&self) -> Result<SiteConfig, SiteError> {
+        let config = SiteConfig::load(&self.path)?;
+        if let Some(library) = &config.openslide_library {
+            set_openslide_library(library);
+        }
+        Ok(config)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -141,7 +148,7 @@ pub(crate) async fn perform(command: Command) -> Result<ExitCode, SiteError> {
             println!("next: `consilium-site doctor`, then `consilium-site run`");
         }
         Command::Run { config } => {
-            let config = SiteConfig::load(&config.path)?;
+            let config = config.load_for_slides()?;
             let shutdown = CancellationToken::new();
             tokio::spawn(stop_on_signal(shutdown.clone()));
             consilium_site_client::run(config, shutdown).await?;
@@ -149,22 +156,27 @@ pub(crate) async fn perform(command: Command) -> Result<ExitCode, SiteError> {
         Command::Status { config } => {
             print!("{}", consilium_site_client::status(&SiteConfig::load(&config.path)?).await?);
         }
-        Command::Doctor { config } => return Ok(examine(&SiteConfig::load(&config.path)?).await),
+        Command::Doctor { config } => return Ok(examine(&config.load_for_slides()?).await),
         Command::CheckConfig { config } => print!("{}", SiteConfig::load(&config.path)?.to_toml()?),
-        Command::Scan { bundle, settings, data, out } => {
-            let settings = settings.settings()?;
-            blocking(move || scan(&bundle, &settings, &data, &out)).await?;
+        Command::Scan(scan) => {
+            let stop = CancellationToken::new();
+            tokio::spawn(stop_on_signal(stop.clone()));
+            return blocking(move || scan::perform(scan, &stop)).await;
         }
         Command::Train { plan, data, out, seed } => blocking(move || train(&plan, &data, &out, seed)).await?,
         Command::Evaluate { bundle, settings, data } => {
             let settings = settings.settings()?;
-            blocking(move || evaluate(&bundle, &settings, &data)).await?;
+            let stop = CancellationToken::new();
+            tokio::spawn(stop_on_signal(stop.clone()));
+            blocking(move || evaluate(&bundle, &settings, &data, &stop)).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn blocking(run: impl FnOnce() -> Result<(), SiteError> + Send + 'static) -> Result<(), SiteError> {
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, SiteError> + Send + 'static,
+) -> Result<T, SiteError> {
     tokio::task::spawn_blocking(run).await.map_err(|_| SiteError::Crashed("the command"))?
 }
 
@@ -197,26 +209,6 @@ async fn examine(config: &SiteConfig) -> ExitCode {
     }
 }
 
-fn scan(bundle: &Path, settings: &ScanSettings, data: &Path, out: &Path) -> Result<(), SiteError> {
-    let bar = bar();
-    let done = offline::scan(bundle, settings, data, out, &|tick| show(&bar, tick));
-    bar.finish_and_clear();
-    let (scanned, left_out) = done?;
-    let mut table = plain(["slide", "tissue", "foreground", "mean uncertainty", "seconds"]);
-    for line in &scanned {
-        table.add_row([
-            line.slide.clone(),
-            format!("{:.0} %", line.tissue * 100.0),
-            format!("{:.1} %", line.foreground * 100.0),
-            format!("{:.3} nats", line.mean_uncertainty),
-            format!("{:.1}", line.seconds),
-        ]);
-    }
-    println!("{}\n{} slides scanned into {}", table.trim_fmt(), scanned.len(), out.display());
-    complain(&left_out);
-    Ok(())
-}
-
 fn train(plan: &Path, data: &Path, out: &Path, seed: Option<u64>) -> Result<(), SiteError> {
     let plan = read_plan(plan)?;
     let bar = bar();
@@ -237,9 +229,13 @@ fn train(plan: &Path, data: &Path, out: &Path, seed: Option<u64>) -> Result<(), 
     Ok(())
 }
 
-fn evaluate(bundle: &Path, settings: &ScanSettings, data: &Path) -> Result<(), SiteError> {
+fn evaluate(bundle: &Path, settings: &ScanSettings, data: &Path, stop: &CancellationToken) -> Result<(), SiteError> {
     let bar = bar();
-    let done = offline::evaluate(bundle, settings, data, &|tick| show(&bar, tick));
+    let seen = |tick| {
+        show(&bar, tick);
+        !stop.is_cancelled()
+    };
+    let done = offline::evaluate(bundle, settings, data, &seen);
     bar.finish_and_clear();
     let Evaluated { report, left_out, held_out } = done?;
     let figure = |value: &Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));

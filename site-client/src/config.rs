@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SiteError;
 
+/// Megabytes of a scan when nothing is said.
+pub const SCAN_MEMORY_MB: u64 = 1024;
+/// What a scan's memory may be set to: less cannot hold one lane, more is a typing error.
+pub const SCAN_MEMORY_RANGE_MB: std::ops::RangeInclusive<u64> = 256..=1 << 20;
+
 /// Who corrects the selected patches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -38,6 +43,12 @@ pub struct SiteConfig {
     /// Members that are fine-tuned side by side; absent: as many as the processor has room for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// Megabytes that a scan may use beyond the weights of the ensemble; absent: 1024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scan_memory_mb: Option<u64>,
+    /// libopenslide, for vendor formats; absent: it is looked for in the usual places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openslide_library: Option<PathBuf>,
     /// Who corrects.
     pub corrector: CorrectorConfig,
 }
@@ -50,6 +61,8 @@ struct Raw {
     state_dir: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     threads: Option<usize>,
+    scan_memory_mb: Option<u64>,
+    openslide_library: Option<PathBuf>,
     corrector: Option<RawCorrector>,
 }
 
@@ -70,7 +83,21 @@ impl SiteConfig {
         data_dir: PathBuf,
         corrector: CorrectorConfig,
     ) -> Self {
-        Self { coordinator: coordinator.to_owned(), site, state_dir, data_dir, threads: None, corrector }
+        Self {
+            coordinator: coordinator.to_owned(),
+            site,
+            state_dir,
+            data_dir,
+            threads: None,
+            scan_memory_mb: None,
+            openslide_library: None,
+            corrector,
+        }
+    }
+
+    /// Bytes that a scan may use beyond the weights of the ensemble.
+    pub fn scan_memory_bytes(&self) -> u64 {
+        self.scan_memory_mb.unwrap_or(SCAN_MEMORY_MB) << 20
     }
 
     /// Reads site.toml. Relative paths count from the file's own folder.
@@ -115,6 +142,10 @@ impl SiteConfig {
         if raw.threads == Some(0) {
             problems.push("`threads` is 0; leave it out to use every core".to_owned());
         }
+        if let Some(mb) = raw.scan_memory_mb.filter(|mb| !SCAN_MEMORY_RANGE_MB.contains(mb)) {
+            problems
+                .push(format!("`scan_memory_mb` is {mb}; write 256 to 1048576, or leave it out for {SCAN_MEMORY_MB}"));
+        }
         let corrector = match raw.corrector.map(|c| corrector(c, base)) {
             Some(Ok(corrector)) => Some(corrector),
             Some(Err(why)) => {
@@ -128,7 +159,18 @@ impl SiteConfig {
         };
         match (site, corrector) {
             (Some(site), Some(corrector)) if problems.is_empty() => {
-                Ok(Self { coordinator, site, state_dir, data_dir, threads: raw.threads, corrector })
+                let (threads, scan_memory_mb) = (raw.threads, raw.scan_memory_mb);
+                let openslide_library = raw.openslide_library.map(|path| base.join(path));
+                Ok(Self {
+                    coordinator,
+                    site,
+                    state_dir,
+                    data_dir,
+                    threads,
+                    scan_memory_mb,
+                    openslide_library,
+                    corrector,
+                })
             }
             _ => Err(problems),
         }
@@ -170,7 +212,7 @@ mod tests {
 
     #[test]
     fn all_problems_are_named_at_once() {
-        let text = "coordinator = \"http://x\"\nsite = \"A b\"\nthreads = 0\n[corrector]\nkind = \"robot\"\n";
+        let text = "coordinator = \"http://x\"\nsite = \"A b\"\nthreads = 0\nscan_memory_mb = 1\n[corrector]\nkind = \"robot\"\n";
         let problems = SiteConfig::parse(text, Path::new("")).unwrap_err();
         insta::assert_snapshot!(problems.join("\n"), @r###"
         `coordinator` is `http://x`; write https://host:port
@@ -178,6 +220,7 @@ mod tests {
         `state_dir` is missing
         `data_dir` is missing
         `threads` is 0; leave it out to use every core
+        `scan_memory_mb` is 1; write 256 to 1048576, or leave it out for 1024
         corrector kind `robot` is not known; use "masks" or "folder"
         "###);
     }

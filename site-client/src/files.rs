@@ -1,6 +1,6 @@
 //! Files that survive a power cut: written beside their place, synced, then renamed into it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
@@ -51,6 +51,28 @@ pub(crate) fn json_bytes<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, SiteError> {
     fs::read(path).map_err(SiteError::io("read", path))
+}
+
+/// Takes a lock that goes with the process, however it ends.
+pub(crate) fn lock(path: &Path) -> Result<File, SiteError> {
+    let file = File::options().create(true).write(true).truncate(false).open(path);
+    let file = file.map_err(SiteError::io("open", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SiteError::Busy(path.parent().unwrap_or(path).to_owned())),
+        Err(TryLockError::Error(e)) => Err(SiteError::io("lock", path)(e)),
+    }
+}
+
+/// Removes what writers that were killed have left half-written in a folder; a folder that is not there is fine.
+pub(crate) fn remove_leavings(folder: &Path) -> Result<(), SiteError> {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if [".part-", ".writing-"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a folder and what is in it; one that is not there is fine.

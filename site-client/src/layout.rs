@@ -55,4 +55,20 @@ impl Layout {
     pub(crate) fn scans(&self, study: &StudyId, round: RoundNumber) -> PathBuf {
         self.round(study, round).join("scans")
     }
+
+    /// Maps of held-out slides, until the evaluation is finished.
+    pub(crate) fn evaluations(&self, study: &StudyId, round: RoundNumber) -> PathBuf {
+        self.round(study, round).join("evaluations")
+    }
+
+    /// Scans and evaluations of other rounds of a study: of rounds that were put aside, they would stay for ever.
+    pub(crate) fn scratch_of_other_rounds(&self, study: &StudyId, round: RoundNumber) -> Vec<PathBuf> {
+        let this = self.round(study, round);
+        let rounds = std::fs::read_dir(this.parent().unwrap_or(&self.root)).into_iter().flatten().flatten();
+        let others = rounds.map(|entry| entry.path()).filter(|path| *path != this);
+        others
+            .flat_map(|path| ["scans", "evaluations"].map(|name| path.join(name)))
+            .filter(|path| path.is_dir())
+            .collect()
+    }
 }

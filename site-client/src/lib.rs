@@ -21,6 +21,8 @@ pub mod ledger;
 mod link;
 pub mod offline;
 mod records;
+mod scanner;
+mod slide_record;
 mod status;
 #[cfg(test)]
 mod testing;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use candidates::candidates;
 pub use select::select;
-pub use uga::{UgaScore, uga_keeps, uga_score};
+pub use uga::{UgaScore, uga_score};
 
 /// A square box; `x`, `y` and `side` are pixels at the plan's spacing, from the slide's top-left corner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,12 +1,12 @@
 //! Boxes: inside the slide, apart from each other and from earlier ones, within the budget, the same for the same seed.
 
 use consilium_common::plan::{Acquisition, Score};
-use image::{GrayImage, Luma};
 use proptest::prelude::*;
 
 use super::sums::StripSums;
-use super::{PatchBox, ScoredPatch, candidates, select, uga_keeps, uga_score};
-use crate::scan::{BLACK, Map, ORDINARY, ScanResult, ScanTiming, WHITE};
+use super::uga::UgaCounts;
+use super::{PatchBox, ScoredPatch, select, uga_score};
+use crate::scan::{BLACK, ORDINARY, Strip, WHITE};
 
 const RULES: [Score; 4] = [Score::Uga, Score::MeanUncertainty, Score::MeanEntropy, Score::Random];
 
@@ -14,25 +14,18 @@ fn settings(score: Score, budget: u32, patch_px: u32) -> Acquisition {
     Acquisition { score, budget, patch_px, min_tissue: 0.25 }
 }
 
-fn map(width: u32, height: u32, value: impl Fn(u32, u32) -> f32) -> Map {
-    let data = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| value(x, y)).collect();
-    Map { width, height, data }
+fn candidates(maps: &Strip, slide: &str, settings: &Acquisition, exclude: &[PatchBox]) -> Vec<ScoredPatch> {
+    super::candidates(maps, slide, settings, exclude).unwrap()
 }
 
-fn result(width: u32, height: u32, uncertainty: impl Fn(u32, u32) -> f32) -> ScanResult {
-    ScanResult {
-        width,
-        height,
-        classes: 2,
-        labels: GrayImage::new(width, height),
-        tissue: GrayImage::from_pixel(width, height, Luma([1])),
-        colour: GrayImage::from_pixel(width, height, Luma([ORDINARY])),
-        uncertainty: map(width, height, uncertainty),
-        entropy: map(width, height, |x, y| ((x * 7 + y * 3) % 11) as f32 / 20.0),
-        foreground: Map::filled(width, height, 0.0),
-        confidence: Map::filled(width, height, 1.0),
-        timing: ScanTiming::default(),
-    }
+fn result(width: u32, height: u32, uncertainty: impl Fn(u32, u32) -> f32) -> Strip {
+    let places = || (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let mut strip = Strip::background(0, height, width, 2);
+    strip.tissue.fill(1);
+    strip.colour.fill(ORDINARY);
+    strip.uncertainty = places().map(|(x, y)| uncertainty(x, y)).collect();
+    strip.entropy = places().map(|(x, y)| ((x * 7 + y * 3) % 11) as f32 / 20.0).collect();
+    strip
 }
 
 fn hash(x: u32, y: u32, salt: u32) -> u32 {
@@ -71,6 +64,11 @@ fn uga_filters_black_and_glass() {
         (0..100).map(|i| if i < percent { unwanted } else { ORDINARY }).collect::<Vec<_>>()
     };
     let (none, tumour) = ([0u8; 100], [1u8; 100]);
+    let uga_keeps = |colour: &[u8], labels: &[u8], classes: usize| {
+        let mut counts = UgaCounts::default();
+        counts.add(&[0.0; 100], colour, labels, classes);
+        counts.keeps()
+    };
     assert!(uga_keeps(&share(BLACK, 40), &none, 2));
     assert!(!uga_keeps(&share(BLACK, 41), &tumour, 2));
     assert!(uga_keeps(&share(WHITE, 30), &none, 2));
@@ -92,8 +90,8 @@ fn a_flat_patch_does_not_win_under_the_float_rule() {
 #[test]
 fn means_are_over_tissue_and_glass_is_no_candidate() {
     let mut scan = result(64, 32, |x, _| if x < 16 { 0.5 } else { 9.0 });
-    for (x, _, pixel) in scan.tissue.enumerate_pixels_mut() {
-        *pixel = Luma([u8::from(x < 16)]);
+    for (i, tissue) in scan.tissue.iter_mut().enumerate() {
+        *tissue = u8::from(i % 64 < 16);
     }
     let rule = settings(Score::MeanUncertainty, 9, 32);
     let found = candidates(&scan, "s", &rule, &[]);
@@ -155,7 +153,11 @@ proptest! {
         let (y, x) = (usize::from(pick[0]) % height, usize::from(pick[1]) % width);
         let (rows, columns) = (usize::from(pick[2]) % (height - y + 1), usize::from(pick[3]) % (width - x + 1));
         let naive: f64 = (y..y + rows).flat_map(|r| (x..x + columns).map(move |c| value(r * width + c))).sum();
-        prop_assert!((StripSums::of(width, y, rows, value).sum(x, columns) - naive).abs() < 1e-9);
+        let mut sums = StripSums::new(width);
+        let first = rows / 2;
+        sums.add(first, |i| value(y * width + i));
+        sums.add(rows - first, |i| value((y + first) * width + i));
+        prop_assert!((sums.closed().sum(x, columns) - naive).abs() < 1e-9);
     }
 
     #[test]

@@ -3,10 +3,8 @@
 //! Its threshold is relative to the patch's own maximum, so a patch that is barely uncertain everywhere can win; the
 //! float rules do not have that defect.
 
-use crate::scan::{BLACK, ScanResult, WHITE};
+use crate::scan::{BLACK, HOLE, WHITE};
 use crate::uncertainty::quantise;
-
-use super::PatchBox;
 
 /// Share of pixels that must not be black.
 const MIN_NON_BLACK: f64 = 0.6;
@@ -31,42 +29,63 @@ impl UgaScore {
 
 /// The score of a patch of the 8-bit uncertainty map; `None` for one that is 0 everywhere, which UGA skips.
 pub fn uga_score(patch: &[u8]) -> Option<UgaScore> {
-    let max = patch.iter().copied().max().filter(|&max| max > 0)?;
-    // In f64, as NumPy compares: at a maximum of 5, 4 is not above 0.8 * 5.
-    let threshold = 0.8 * f64::from(max);
-    let mut histogram = [0u64; 256];
-    for &value in patch {
-        histogram[usize::from(value)] += 1;
+    let mut counts = UgaCounts::default();
+    patch.iter().for_each(|&value| counts.histogram[usize::from(value)] += 1);
+    counts.score()
+}
+
+/// What UGA's score and filters need to know of a box, added up piece by piece.
+#[derive(Clone, Debug)]
+pub(super) struct UgaCounts {
+    histogram: [u64; 256],
+    pixels: u64,
+    black: u64,
+    white: u64,
+    /// The last class is predicted somewhere.
+    tumour: bool,
+}
+
+impl Default for UgaCounts {
+    fn default() -> Self {
+        Self { histogram: [0; 256], pixels: 0, black: 0, white: 0, tumour: false }
     }
-    let mut score = UgaScore::default();
-    for (value, count) in (0u8..=255).zip(histogram) {
-        score.uncertainty_score += u64::from(value) * count;
-        if f64::from(value) > threshold {
-            score.max_uncertain += count;
+}
+
+impl UgaCounts {
+    /// Adds pixels: nats, classes of [`crate::scan::colour_class`], labels.
+    pub(super) fn add(&mut self, nats: &[f32], colour: &[u8], labels: &[u8], classes: usize) {
+        nats.iter().for_each(|&nats| self.histogram[usize::from(quantise(nats))] += 1);
+        let of = |class: u8| colour.iter().filter(|&&c| c == class).count() as u64;
+        self.pixels += colour.len() as u64;
+        self.black += of(BLACK);
+        // What cannot be decoded is no more to look at than glass.
+        self.white += of(WHITE) + of(HOLE);
+        self.tumour |= labels.iter().any(|&label| label > 0 && usize::from(label) + 1 == classes);
+    }
+
+    fn score(&self) -> Option<UgaScore> {
+        let max = (1..=255u8).rev().find(|&value| self.histogram[usize::from(value)] > 0)?;
+        // In f64, as NumPy compares: at a maximum of 5, 4 is not above 0.8 * 5.
+        let threshold = 0.8 * f64::from(max);
+        let mut score = UgaScore::default();
+        for (value, count) in (0u8..=255).zip(self.histogram) {
+            score.uncertainty_score += u64::from(value) * count;
+            if f64::from(value) > threshold {
+                score.max_uncertain += count;
+            }
         }
+        Some(score)
     }
-    Some(score)
-}
 
-/// UGA's filters: at least 60 % of the pixels are not black, and 70 % are not white unless tumour (the last class) is
-/// predicted somewhere. `colour` holds the classes of [`crate::scan::colour_class`].
-pub fn uga_keeps(colour: &[u8], labels: &[u8], classes: usize) -> bool {
-    let share = |unwanted: u8| 1.0 - colour.iter().filter(|&&c| c == unwanted).count() as f64 / colour.len() as f64;
-    let tumour = labels.iter().any(|&label| label > 0 && usize::from(label) + 1 == classes);
-    share(BLACK) >= MIN_NON_BLACK && (tumour || share(WHITE) >= MIN_NON_WHITE)
-}
-
-/// The sorting key of a box of a scan; `None` where UGA drops the box.
-pub(super) fn key_of(result: &ScanResult, patch: PatchBox) -> Option<u64> {
-    let (side, width) = (patch.side as usize, result.width as usize);
-    let mut parts = [Vec::new(), Vec::new(), Vec::new()];
-    for y in 0..side {
-        let line = (patch.y as usize + y) * width + patch.x as usize..;
-        let [uncertainty, colour, labels] = &mut parts;
-        uncertainty.extend(result.uncertainty.data[line.clone()][..side].iter().map(|&nats| quantise(nats)));
-        colour.extend_from_slice(&result.colour.as_raw()[line.clone()][..side]);
-        labels.extend_from_slice(&result.labels.as_raw()[line][..side]);
+    /// UGA's filters: at least 60 % of the pixels are not black, and 70 % are not white unless tumour (the last class) is
+    /// predicted somewhere.
+    pub(super) fn keeps(&self) -> bool {
+        let rest = |unwanted: u64| 1.0 - unwanted as f64 / self.pixels as f64;
+        rest(self.black) >= MIN_NON_BLACK && (self.tumour || rest(self.white) >= MIN_NON_WHITE)
     }
-    let [uncertainty, colour, labels] = parts;
-    uga_score(&uncertainty).filter(|_| uga_keeps(&colour, &labels, result.classes)).map(UgaScore::key)
+
+    /// The sorting key; `None` where UGA drops the box.
+    pub(super) fn key(&self) -> Option<u64> {
+        self.score().filter(|_| self.keeps()).map(UgaScore::key)
+    }
 }

@@ -1,4 +1,4 @@
-//! A site's data folder: `slides/`, optional `masks/NAME.png|tif`, optional `slides.csv`.
+//! A site's data folder: `slides/`, optional `masks/NAME.png|tif`, `tissue/NAME.geojson` and `slides.csv`.
 //!
 //! Opening it checks every slide and mask by its header. What is broken becomes a [`Problem`] with the cause and the
 //! next step; the other slides go on. Nothing here decodes pixels, and nothing leaves the machine.
@@ -42,6 +42,8 @@ pub struct SlideEntry {
     pub path: PathBuf,
     /// Its reference mask, if there is one.
     pub mask: Option<PathBuf>,
+    /// Outlines of its tissue that a person edited (GeoJSON), in place of what would be found.
+    pub tissue: Option<PathBuf>,
     /// What it is used for.
     pub split: Split,
     /// Spacing that overrides what the file says.
@@ -85,6 +87,14 @@ pub enum DatasetError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The folder holds too much to be one site's slides.
+    #[error("{path}: holds more than {most} files and folders; split it into several folders", path = .path.display())]
+    TooManyEntries {
+        /// The folder.
+        path: PathBuf,
+        /// As many are allowed.
+        most: usize,
     },
     /// slides.csv is no table with a column `slide`.
     #[error("{path}: is not a table of slides ({why}); its first line must name the columns, `slide` among them", path = .path.display())]
@@ -142,9 +152,13 @@ impl DataFolder {
 
 fn slides_folder(root: &Path) -> Result<Candidates, DatasetError> {
     let folder = root.join("slides");
-    find::candidates(&folder).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => DatasetError::NoSlidesFolder { path: folder },
-        _ => DatasetError::Unreadable { path: folder, source },
+    find::candidates(&folder).map_err(|error| match error {
+        DatasetError::Unreadable { source, .. }
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            DatasetError::NoSlidesFolder { path: folder }
+        }
+        other => other,
     })
 }
 
@@ -160,7 +174,8 @@ fn entry(root: &Path, name: &str, files: &[PathBuf], row: Row) -> Result<SlideEn
         return Err(format!("split `train` needs a reference mask; add masks/{name}.png or change the split"));
     }
     let split = row.split.unwrap_or(Split::Pool);
-    Ok(SlideEntry { name: name.to_owned(), path: path.clone(), mask, split, mpp: row.mpp })
+    let tissue = Some(root.join("tissue").join(format!("{name}.geojson"))).filter(|outlines| outlines.exists());
+    Ok(SlideEntry { name: name.to_owned(), path: path.clone(), mask, tissue, split, mpp: row.mpp })
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use image::GrayImage;
 pub use calibration::{BINS, Calibration};
 pub use confusion::Confusion;
 
-use crate::scan::ScanResult;
+use crate::scan::Strip;
 
-/// How a prediction does on one slide.
+/// How a prediction does on one slide: Dice over all labelled pixels, calibration over labelled tissue pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlideEvaluation {
     /// Counts over all labelled pixels.
@@ -26,6 +26,22 @@ pub struct SlideEvaluation {
 }
 
 impl SlideEvaluation {
+    /// Of no pixels yet.
+    pub fn new(classes: usize) -> Self {
+        Self { confusion: Confusion::new(classes), calibration: Calibration::default() }
+    }
+
+    /// Adds rows of a scan and the same rows of the slide's reference mask.
+    pub fn add(&mut self, strip: &Strip, truth: &[u8]) {
+        let classes = self.confusion.classes();
+        self.confusion.add(&strip.labels, truth);
+        for (i, &truth) in truth.iter().enumerate().take(strip.labels.len()) {
+            if strip.tissue[i] != 0 && usize::from(truth) < classes {
+                self.calibration.add(strip.confidence(i), strip.labels[i] == truth);
+            }
+        }
+    }
+
     /// Dice of each foreground class, class 1 first.
     pub fn dice(&self) -> Vec<Option<f64>> {
         self.confusion.foreground_dice()
@@ -40,29 +56,6 @@ impl SlideEvaluation {
     pub fn ece(&self) -> Option<f64> {
         self.calibration.ece()
     }
-}
-
-/// Compares a scan with the reference mask of its slide: Dice over all labelled pixels, calibration over labelled tissue
-/// pixels. The mask has the scan's size; pixels beyond a smaller one count as not labelled.
-pub fn evaluate_slide(result: &ScanResult, mask: &GrayImage, classes: usize) -> SlideEvaluation {
-    let mut confusion = Confusion::new(classes);
-    let mut calibration = Calibration::default();
-    let width = mask.width().min(result.width) as usize;
-    let rows = mask.height().min(result.height) as usize;
-    let (mask_width, scan_width) = (mask.width() as usize, result.width as usize);
-    for y in 0..rows {
-        let truth = &mask.as_raw()[y * mask_width..][..width];
-        let labels = &result.labels.as_raw()[y * scan_width..][..width];
-        let tissue = &result.tissue.as_raw()[y * scan_width..][..width];
-        let confidence = &result.confidence.data[y * scan_width..][..width];
-        confusion.add(labels, truth);
-        for x in 0..width {
-            if tissue[x] != 0 && usize::from(truth[x]) < classes {
-                calibration.add(confidence[x], labels[x] == truth[x]);
-            }
-        }
-    }
-    SlideEvaluation { confusion, calibration }
 }
 
 /// Counts of a prediction against a reference of the same size, such as a patch against its correction.

@@ -1,58 +1,97 @@
-//! Weighted sums of the members' probabilities for the rows that tiles still touch.
+//! Weighted sums of the members' probabilities for the rows of a lane that tiles still touch.
 //!
-//! The band is as high as a tile. When the next row of tiles starts lower, the rows above it are final: they are combined
-//! into the result, the others move up. Each member has its own part of the memory, so members can be added side by side
-//! and the sums are the same on any number of cores.
+//! The band is as high as a tile and as wide as the lane. When the next row of tiles starts lower, the rows above it are
+//! final: they are combined into labels and maps, the others move up. Each member has its own part of the memory, so
+//! members can be added side by side and the sums are the same on any number of cores; and as every pixel hears its tiles
+//! in the same order, they are the same in lanes of any width.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::colour::{HOLE, WHITE};
 use super::error::ScanError;
-use super::result::ScanResult;
+use super::reader::Decoded;
+use super::strip::Strip;
 use super::window::Frame;
+use crate::tissue::TissueView;
 use crate::uncertainty::{Combiner, RowOutput};
 
-pub(super) struct Bands {
+pub(super) struct Bands<'a> {
     members: usize,
     classes: usize,
-    width: usize,
+    lane: Range<u32>,
     height: u32,
     rows: usize,
-    frame: Frame,
-    /// First row of the band in the image.
+    frame: &'a Frame,
+    tissue: &'a TissueView<'a>,
+    /// First row of the band in the slide.
     top: u32,
     /// `[member, class, row, x]`.
     sums: Vec<f32>,
     /// `[row, x]`, the same for every member.
     weights: Vec<f32>,
+    /// Colour classes, `[row, x]`.
+    colour: Vec<u8>,
 }
 
-impl Bands {
-    pub(super) fn new(members: usize, classes: usize, width: u32, height: u32, frame: &Frame) -> Self {
-        let (width, rows) = (width as usize, frame.shown_y as usize);
-        let sums = vec![0.0; members * classes * rows * width];
-        let weights = vec![0.0; rows * width];
-        Self { members, classes, width, height, rows, frame: frame.clone(), top: 0, sums, weights }
+impl<'a> Bands<'a> {
+    pub(super) fn new(
+        (members, classes): (usize, usize),
+        (start, end): (u32, u32),
+        (height, top): (u32, u32),
+        frame: &'a Frame,
+        tissue: &'a TissueView<'a>,
+    ) -> Self {
+        let area = (end - start) as usize * frame.shown_y as usize;
+        let (sums, weights, colour) = (vec![0.0; members * classes * area], vec![0.0; area], vec![WHITE; area]);
+        let rows = frame.shown_y as usize;
+        Self { members, classes, lane: start..end, height, rows, frame, tissue, top, sums, weights, colour }
+    }
+
+    /// Bytes of the sums a column of the lane.
+    pub(super) fn bytes_per_column(members: usize, classes: usize, tile: u32) -> u64 {
+        (members * classes * 4 + 5) as u64 * u64::from(tile)
+    }
+
+    fn width(&self) -> usize {
+        self.lane.len()
+    }
+
+    /// The part of `length` pixels from `x` on that lies in the lane: its first pixel, counted from `x`, its place in the
+    /// lane and its length.
+    fn clip(&self, x: u32, length: u32) -> (usize, usize, usize) {
+        let (from, to) = (x.max(self.lane.start), (x + length).min(self.lane.end));
+        ((from - x) as usize, (from - self.lane.start) as usize, to.saturating_sub(from) as usize)
     }
 
     /// Adds tiles whose first row is the band's: `outputs[member]` is `[columns, classes, tile, tile]`.
     pub(super) fn add(&mut self, columns: &[u32], outputs: &[Vec<f32>]) -> Result<(), ScanError> {
-        let expected = columns.len() * self.classes * self.frame.tile as usize * self.frame.tile as usize;
+        let area = self.frame.tile as usize * self.frame.tile as usize;
+        let expected = columns.len() * self.classes * area;
         for (member, output) in outputs.iter().enumerate() {
             if output.len() != expected {
                 return Err(ScanError::Shape { member, expected, got: output.len() });
             }
             // No shortcut, so that the loop is branch-free; a NaN compares false.
-            if !output.iter().fold(true, |ok, &p| ok & (-1e-3..=1.001).contains(&p)) {
+            if !output.par_chunks(area).all(|plane| plane.iter().fold(true, |ok, &p| ok & (-1e-3..=1.001).contains(&p)))
+            {
                 return Err(ScanError::NotProbabilities { member });
             }
         }
-        let (classes, width, rows, frame) = (self.classes, self.width, self.rows, &self.frame);
-        let member_sums = self.sums.par_chunks_mut(classes * rows * width);
-        member_sums.zip(outputs).for_each(|(sums, output)| add_member(sums, output, columns, classes, width, frame));
-        for &x in columns {
+        let (classes, width, rows, frame) = (self.classes, self.width(), self.rows, self.frame);
+        let places: Vec<_> = columns.iter().map(|&x| self.clip(x, frame.shown_x)).collect();
+        self.sums.par_chunks_mut(rows * width).enumerate().for_each(|(plane, sums)| {
+            let (member, class) = (plane / classes, plane % classes);
+            for (tile, &place) in places.iter().enumerate() {
+                let values = &outputs[member][(tile * classes + class) * area..][..area];
+                add_plane(sums, values, place, width, frame);
+            }
+        });
+        for &(skip, to, length) in &places {
             for row in 0..rows {
-                let weights = &mut self.weights[row * width + x as usize..][..frame.shown_x as usize];
-                for (sum, weight) in weights.iter_mut().zip(frame.line(row)) {
+                let weights = &mut self.weights[row * width + to..][..length];
+                for (sum, weight) in weights.iter_mut().zip(&frame.line(row)[skip..]) {
                     *sum += weight;
                 }
             }
@@ -60,61 +99,79 @@ impl Bands {
         Ok(())
     }
 
-    /// Moves the band down to `y`; rows above are final and go into the result.
-    pub(super) fn advance(&mut self, y: u32, result: &mut ScanResult) {
-        let done = (y.saturating_sub(self.top) as usize).min(self.rows);
-        if done == 0 {
-            return;
+    /// Notes the colours of a batch whose first row is the band's.
+    pub(super) fn colour(&mut self, batch: &Decoded) {
+        let (width, box_width) = (self.width(), batch.width as usize);
+        let (skip, to, length) = self.clip(batch.x, batch.width);
+        for (row, line) in batch.colour.chunks_exact(box_width.max(1)).enumerate() {
+            self.colour[row * width + to..][..length].copy_from_slice(&line[skip..skip + length]);
         }
-        self.combine(done, result);
-        let (width, kept) = (self.width, (self.rows - done) * self.width);
-        for plane in self.sums.chunks_exact_mut(self.rows * width).chain([self.weights.as_mut_slice()]) {
-            plane.copy_within(done * width.., 0);
-            plane[kept..].fill(0.0);
-        }
-        self.top = y;
     }
 
-    /// Puts all that is left into the result.
-    pub(super) fn finish(&mut self, result: &mut ScanResult) {
-        self.combine((self.height - self.top.min(self.height)) as usize, result);
+    /// Moves the band down to `y`; the rows above are final.
+    pub(super) fn advance(&mut self, y: u32) -> Option<Strip> {
+        let done = (y.saturating_sub(self.top) as usize).min(self.rows);
+        if done == 0 {
+            return None;
+        }
+        let strip = self.combine(done);
+        let (width, kept) = (self.width(), (self.rows - done) * self.width());
+        self.sums.par_chunks_mut(self.rows * width).chain([self.weights.as_mut_slice()]).for_each(|plane| {
+            plane.copy_within(done * width.., 0);
+            plane[kept..].fill(0.0);
+        });
+        self.colour.copy_within(done * width.., 0);
+        self.colour[kept..].fill(WHITE);
+        self.top = y;
+        Some(strip)
+    }
+
+    /// All that is left.
+    pub(super) fn finish(self) -> Strip {
+        self.combine((self.height - self.top.min(self.height)) as usize)
     }
 
     /// Combines the first `rows` rows of the band.
-    fn combine(&self, rows: usize, result: &mut ScanResult) {
-        let rows = rows.min(self.rows);
-        if self.width == 0 || rows == 0 {
-            return;
-        }
-        let width = self.width;
-        let span = self.top as usize * width..(self.top as usize + rows) * width;
-        let labels = result.labels.as_mut()[span.clone()].par_chunks_mut(width);
-        let tissue = result.tissue.as_mut()[span.clone()].par_chunks_mut(width);
-        let uncertainty = result.uncertainty.data[span.clone()].par_chunks_mut(width);
-        let entropy = result.entropy.data[span.clone()].par_chunks_mut(width);
-        let foreground = result.foreground.data[span.clone()].par_chunks_mut(width);
-        let confidence = result.confidence.data[span].par_chunks_mut(width);
-        let lines = labels.zip(tissue).zip(uncertainty).zip(entropy).zip(foreground).zip(confidence).enumerate();
+    fn combine(&self, rows: usize) -> Strip {
+        let (rows, width) = (rows.min(self.rows), self.width());
+        let mut strip = Strip::background(self.top, rows as u32, width as u32, self.classes);
+        strip.colour.copy_from_slice(&self.colour[..rows * width]);
+        let foreground = self.classes - 1;
+        let mut means = vec![0.0; rows * width * foreground];
+        let labels = strip.labels.par_chunks_mut(width);
+        let tissue = strip.tissue.par_chunks_mut(width);
+        let uncertainty = strip.uncertainty.par_chunks_mut(width);
+        let entropy = strip.entropy.par_chunks_mut(width);
+        let means_by_row = means.par_chunks_mut((width * foreground).max(1));
+        let lines = labels.zip(tissue).zip(uncertainty).zip(entropy).zip(means_by_row).enumerate();
         let start = || (Combiner::new(self.members, self.classes), vec![0.0; width]);
         lines.for_each_init(start, |(combiner, scale), (row, line)| {
-            let (((((labels, tissue), uncertainty), entropy), foreground), confidence) = line;
-            let weights = &self.weights[row * width..][..width];
+            let ((((labels, tissue), uncertainty), entropy), probabilities) = line;
+            let (weights, colour) = (&self.weights[row * width..][..width], &self.colour[row * width..][..width]);
+            self.tissue.fill(self.top + row as u32, self.lane.clone(), tissue);
             let mut any = false;
             for x in 0..width {
-                tissue[x] = u8::from(tissue[x] != 0 && weights[x] > 0.0);
+                tissue[x] = u8::from(tissue[x] != 0 && weights[x] > 0.0 && colour[x] != HOLE);
                 scale[x] = if weights[x] > 0.0 { weights[x].recip() } else { 0.0 };
                 any |= tissue[x] != 0;
             }
             if any {
-                let mut out = RowOutput { labels, uncertainty, entropy, foreground, confidence };
+                let mut out = RowOutput { labels, uncertainty, entropy, probabilities };
                 let plane = |member, class| self.line(member, class, row);
                 combiner.run(plane, scale, tissue, &mut out);
             }
         });
+        for (row, line) in means.chunks_exact((width * foreground).max(1)).enumerate() {
+            for (plane, values) in strip.probabilities.iter_mut().zip(line.chunks_exact(width.max(1))) {
+                plane[row * width..][..width].copy_from_slice(values);
+            }
+        }
+        strip
     }
 
     fn line(&self, member: usize, class: usize, row: usize) -> &[f32] {
-        &self.sums[((member * self.classes + class) * self.rows + row) * self.width..][..self.width]
+        let width = self.width();
+        &self.sums[((member * self.classes + class) * self.rows + row) * width..][..width]
     }
 }
 
@@ -131,16 +188,13 @@ impl Frame {
     }
 }
 
-fn add_member(sums: &mut [f32], output: &[f32], columns: &[u32], classes: usize, width: usize, frame: &Frame) {
-    let (area, rows) = (frame.tile as usize * frame.tile as usize, frame.shown_y as usize);
-    for (plane, values) in output.chunks_exact(area).enumerate() {
-        let (x, class) = (columns[plane / classes] as usize, plane % classes);
-        for row in 0..rows {
-            let target = &mut sums[(class * rows + row) * width + x..][..frame.shown_x as usize];
-            let (values, weights) = (frame.shown(values, row), frame.line(row));
-            for i in 0..target.len() {
-                target[i] += values[i] * weights[i];
-            }
+/// Adds one class of one tile, weighted, to the band of that class.
+fn add_plane(sums: &mut [f32], values: &[f32], (skip, to, length): (usize, usize, usize), width: usize, frame: &Frame) {
+    for row in 0..frame.shown_y as usize {
+        let target = &mut sums[row * width + to..][..length];
+        let (values, weights) = (&frame.shown(values, row)[skip..][..length], &frame.line(row)[skip..][..length]);
+        for i in 0..length {
+            target[i] += values[i] * weights[i];
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong in a scan.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use consilium_common::Mpp;
 
@@ -62,6 +62,26 @@ pub enum ScanError {
         /// Values that came.
         got: usize,
     },
+    /// The caller told the scan to stop; what was finished is kept.
+    #[error("the scan was stopped; what was finished is kept, scan again to go on")]
+    Stopped,
+    /// The maps of a scan that did not come to its end.
+    #[error("the scan of this slide is not finished; scan it again")]
+    Unfinished,
+    /// The maps of a scan cannot be read back.
+    #[error("{path}: the maps of this scan cannot be read ({why}); scan the slide again")]
+    Maps {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        why: String,
+    },
+    /// The system gave no threads.
+    #[error("no threads could be started ({0}); close other programs or raise the limit of processes")]
+    Threads(String),
+    /// The merging thread ended before its work was done.
+    #[error("merging the tiles stopped before its end; this is a bug, the log above names the place")]
+    MergerStopped,
     /// The reading thread ended before its work was done.
     #[error("reading the slide stopped before its end; this is a bug, the log above names the place")]
     ReaderStopped,
@@ -76,4 +96,10 @@ pub enum ScanError {
         /// The cause.
         why: String,
     },
+}
+
+impl ScanError {
+    pub(super) fn write(path: &Path, source: std::io::Error) -> Self {
+        Self::Write { path: path.to_owned(), why: source.to_string() }
+    }
 }

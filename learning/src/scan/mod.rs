@@ -1,60 +1,64 @@
-//! Scanning a slide: every member of the ensemble over a sliding window at the plan's spacing.
+//! Scanning a slide: every member of the ensemble over a sliding window at the plan's spacing, in bounded memory.
 //!
-//! Tiles without tissue are skipped, the next ones are read while the network works, and all members see each decoded
-//! batch. Tile probabilities are merged with Gaussian weights in a band of one tile's height (nnU-Net v1, softmax first);
-//! rows that no later tile touches are combined into labels and maps at once. So beside the result itself, memory does
-//! not grow with the height of the slide.
+//! The slide is cut into lanes, each as wide as the memory allows, and each lane is scanned from top to bottom: threads
+//! decode the next tiles ([`reader`]), all members see each decoded batch, and a third stage ([`merge`]) adds the tile
+//! probabilities with Gaussian weights in a band of one tile's height (nnU-Net v1, softmax first), combines the rows that
+//! no later tile touches into labels and maps, and keeps these as slabs in a folder. So memory grows neither with the
+//! height nor with the width of a slide, a scan that was stopped goes on at its last slab, and the maps are the same,
+//! bit by bit, whatever the memory, the number of threads, or the stops on the way.
 
 mod bands;
 mod colour;
 mod error;
 mod font;
+mod merge;
 mod output;
 mod overlay;
 mod palette;
+mod pipeline;
 mod reader;
 mod reduced;
-mod result;
+mod slab;
+mod store;
 mod strip;
 mod summary;
-mod whole;
+mod timing;
 mod window;
 
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Instant;
+use std::path::Path;
 
+use consilium_common::limits;
 use consilium_common::plan::{ScanSettings, Task};
-use image::GrayImage;
-use rayon::prelude::*;
 
-pub use crate::uncertainty::Map;
-pub use colour::{BLACK, ORDINARY, WHITE, colour_class};
+pub use colour::{BLACK, HOLE, ORDINARY, WHITE, colour_class};
 pub use error::ScanError;
 pub use output::{OVERLAY_SIDE, ScanFiles, Writers};
-pub use overlay::{labels_overlay_image, overlay_image};
 pub use palette::class_colour;
-pub use reduced::Reduced;
-pub use result::{ScanResult, ScanTiming};
-pub use strip::Strip;
+pub use store::ScanMaps;
+pub use strip::{Maps, Strip};
 pub use summary::{
     ClassArea, ClassDice, HISTOGRAM_BINS, HISTOGRAM_NATS, ReferenceSummary, ReliabilityBin, SUMMARY_SCHEMA,
     SlideSummary, SummaryBuilder, UncertaintySummary,
 };
-pub use whole::{WholeFiles, write_outputs};
+pub use timing::{ScanTiming, seconds_per_tile};
 pub use window::{gaussian_weights, tile_starts};
 
 use crate::network::Predictor;
 use crate::slides::{SlideReader, size_at};
 use crate::tissue::TissueMask;
 use bands::Bands;
-use reader::{Decoded, read_batches};
-use window::Window;
+use pipeline::PREDICTED;
+use store::{Layout, Store};
+use window::{BATCH, TileGrid, Window};
 
-/// Most pixels of a slide at the plan's spacing, 46,000 x 46,000: the maps of a result take 19 bytes a pixel.
-pub const MAX_SCAN_PX: u64 = 1 << 31;
+/// Most pixels of a slide at the plan's spacing, 262,144 x 262,144: the largest glass slide at 0.25 um/px has half of it.
+/// What a scan needs on disk grows with it, up to eight bytes a pixel of tissue.
+pub const MAX_SCAN_PX: u64 = 1 << 36;
 
-/// Batches that may wait, decoded, for the network.
-const READ_AHEAD: usize = 2;
+/// A lane is not made wider than this, however much memory there is: wider ones save little.
+const WIDEST_LANE: u32 = 8192;
+/// A lane has at least so many tiles' width, however little memory there is.
+const NARROWEST_LANE: u32 = 2;
 
 /// Whatever turns tiles into probabilities, member by member.
 pub trait TilePredictor: Sync {
@@ -70,111 +74,119 @@ pub trait TilePredictor: Sync {
     fn probabilities(&self, member: usize, tiles: &[image::RgbImage]) -> Vec<f32>;
 }
 
-/// Scans a slide. `progress` hears the tiles done and the tiles in all.
-///
-/// # Errors
-/// A slide that cannot be read or is too large, an ensemble of another number of classes than the task, or a network
-/// whose output is not a probability.
-pub fn scan_slide(
-    slide: &dyn SlideReader,
-    tissue: &TissueMask,
-    predictor: &dyn TilePredictor,
-    task: &Task,
-    settings: &ScanSettings,
-    progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<ScanResult, ScanError> {
-    let (width, height) = checked_size(slide, task)?;
-    let tissue = tissue.at(width, height);
-    scan_within(slide, tissue, predictor, task, settings, progress)
+/// How a scan uses the machine. None of it changes the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes for sums, queues and caches, beyond the weights and what the networks need for themselves.
+    pub memory_bytes: u64,
+    /// Threads that read and decode; as many others merge.
+    pub readers: usize,
 }
 
-fn checked_size(slide: &dyn SlideReader, task: &Task) -> Result<(u32, u32), ScanError> {
-    let (width, height) = size_at(slide, task.spacing_um);
-    if u64::from(width) * u64::from(height) > MAX_SCAN_PX {
-        return Err(ScanError::TooLarge { width, height, spacing: task.spacing_um });
+impl Resources {
+    /// So many bytes, and a reader for every four cores.
+    pub fn within(memory_bytes: u64) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { memory_bytes, readers: cores.div_ceil(4) }
     }
-    Ok((width, height))
 }
 
-/// The same with the tissue given as a map of the whole slide at the plan's spacing, 0 or 1.
-fn scan_within(
-    slide: &dyn SlideReader,
-    tissue: GrayImage,
-    predictor: &dyn TilePredictor,
-    task: &Task,
-    settings: &ScanSettings,
-    progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<ScanResult, ScanError> {
-    let started = Instant::now();
-    let (members, classes) = (predictor.members(), predictor.classes());
-    if members == 0 {
-        return Err(ScanError::NoMembers);
+impl Default for Resources {
+    /// What fits into 1 GiB.
+    fn default() -> Self {
+        Self::within(1 << 30)
     }
-    if classes != task.classes.len() {
-        return Err(ScanError::Classes { ensemble: classes, task: task.classes.len() });
-    }
-    let stride = predictor.total_stride();
-    if settings.tile_px == 0 || stride == 0 || !settings.tile_px.is_multiple_of(stride) {
-        return Err(ScanError::Tile { tile: settings.tile_px, stride });
-    }
-    let (width, height) = tissue.dimensions();
-    let window = Window::new(&tissue, settings);
-    let mut result = ScanResult::background(tissue, classes);
-    result.timing.tiles = window.tiles();
-    result.timing.skipped = window.skipped();
-    let mut bands = Bands::new(members, classes, width, height, window.frame());
-
-    std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(READ_AHEAD);
-        let read = scope.spawn(|| read_batches(slide, task.spacing_um, &window, sender));
-        // The receiver moves in, so that an error here also ends the reader.
-        let outcome = consume(receiver, &window, predictor, &mut bands, &mut result, progress);
-        // A reader that panicked has already printed why; what it did not send is an error of `consume`.
-        result.timing.read_s = read.join().unwrap_or_default();
-        outcome
-    })?;
-    result.timing.total_s = started.elapsed().as_secs_f64();
-    Ok(result)
 }
 
-fn consume(
-    batches: Receiver<Result<Decoded, ScanError>>,
-    window: &Window,
-    predictor: &dyn TilePredictor,
-    bands: &mut Bands,
-    result: &mut ScanResult,
-    progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<(), ScanError> {
-    let (total, mut done) = (window.tiles(), 0);
-    progress(done, total);
-    for row in window.rows() {
-        let clock = Instant::now();
-        bands.advance(row.y, result);
-        result.timing.combine_s += clock.elapsed().as_secs_f64();
-        for columns in &row.batches {
-            let clock = Instant::now();
-            let batch = batches.recv().map_err(|_| ScanError::ReaderStopped)??;
-            result.timing.wait_s += clock.elapsed().as_secs_f64();
+/// One slide to be scanned.
+pub struct ScanJob<'a> {
+    /// The slide.
+    pub slide: &'a dyn SlideReader,
+    /// Its tissue.
+    pub tissue: &'a TissueMask,
+    /// The ensemble.
+    pub predictor: &'a dyn TilePredictor,
+    /// Classes and spacing.
+    pub task: &'a Task,
+    /// Tiles and step.
+    pub settings: &'a ScanSettings,
+    /// Memory and threads.
+    pub resources: Resources,
+}
 
-            let clock = Instant::now();
-            // Members side by side: each is a chain of small operations that does not fill many cores by itself.
-            let predict = |member| predictor.probabilities(member, &batch.tiles);
-            let outputs: Vec<Vec<f32>> = (0..predictor.members()).into_par_iter().map(predict).collect();
-            result.timing.infer_s += clock.elapsed().as_secs_f64();
+impl ScanJob<'_> {
+    /// Scans the slide with its maps in memory: for small slides. `progress` hears the tiles done and the tiles in all,
+    /// and stops the scan by answering false.
+    ///
+    /// # Errors
+    /// A slide that cannot be read or is too large, an ensemble of another number of classes than the task, a network
+    /// whose output is not a probability, or a stop.
+    pub fn in_memory(&self, progress: Progress<'_>) -> Result<ScanMaps, ScanError> {
+        let (grid, layout) = self.lay_out("")?;
+        pipeline::run(self, &grid, Store::memory(layout), progress)
+    }
 
-            let clock = Instant::now();
-            bands.add(columns, &outputs)?;
-            result.set_colour(&batch);
-            result.timing.accumulate_s += clock.elapsed().as_secs_f64();
-            done += columns.len() as u64;
-            progress(done, total);
+    /// Scans the slide with its maps in `folder`, which holds nothing else. `key` names slide, ensemble and settings: what
+    /// an earlier scan of the same key has finished there is kept, anything else is thrown away.
+    ///
+    /// # Errors
+    /// As [`Self::in_memory`], and a folder that cannot be written.
+    pub fn in_folder(&self, folder: &Path, key: &str, progress: Progress<'_>) -> Result<ScanMaps, ScanError> {
+        let (grid, layout) = self.lay_out(key)?;
+        pipeline::run(self, &grid, Store::folder(folder, layout, NARROWEST_LANE * self.settings.tile_px)?, progress)
+    }
+
+    /// The tiles that a scan will take.
+    ///
+    /// # Errors
+    /// As [`Self::in_memory`], but nothing is read.
+    pub fn tiles(&self) -> Result<u64, ScanError> {
+        let (grid, layout) = self.lay_out("")?;
+        let windows = self.windows(&grid, &Store::memory(layout));
+        Ok(windows.iter().map(|window| window.tiles).sum())
+    }
+
+    fn lay_out(&self, key: &str) -> Result<(TileGrid, Layout), ScanError> {
+        let (members, classes) = (self.predictor.members(), self.predictor.classes());
+        if members == 0 {
+            return Err(ScanError::NoMembers);
         }
+        if classes != self.task.classes.len() || classes == 0 {
+            return Err(ScanError::Classes { ensemble: classes, task: self.task.classes.len() });
+        }
+        let (tile, stride) = (self.settings.tile_px, self.predictor.total_stride());
+        if tile == 0 || stride == 0 || !tile.is_multiple_of(stride) {
+            return Err(ScanError::Tile { tile, stride });
+        }
+        let spacing = self.task.spacing_um;
+        let (width, height) = size_at(self.slide, spacing);
+        let side = width.max(height);
+        if u64::from(width) * u64::from(height) > MAX_SCAN_PX || side > limits::MAX_SLIDE_SIDE_PX {
+            return Err(ScanError::TooLarge { width, height, spacing });
+        }
+        // Half of the memory for sums, a quarter for predicted batches; caches of tiles and queues of pixels need the rest.
+        let memory = self.resources.memory_bytes;
+        let predicted = u64::from(tile).pow(2) * (members * classes * 4) as u64 * PREDICTED;
+        let batch = (memory / 4 / predicted).clamp(1, BATCH as u64);
+        let grid = TileGrid::new(width, height, self.settings, batch as usize);
+        let columns = memory / 2 / Bands::bytes_per_column(members, classes, tile);
+        let widest = (columns.min(u64::from(WIDEST_LANE)) as u32).max(NARROWEST_LANE * tile);
+        let lanes = grid.lanes(widest);
+        Ok((grid, Layout::new(key, (width, height), classes, lanes)))
     }
-    let clock = Instant::now();
-    bands.finish(result);
-    result.timing.combine_s += clock.elapsed().as_secs_f64();
-    Ok(())
+
+    fn windows(&self, grid: &TileGrid, store: &Store) -> Vec<Window> {
+        let layout = &store.layout;
+        let tissue = self.tissue.on(layout.width, layout.height);
+        let windows = layout.lanes.iter().enumerate().map(|(number, &lane)| {
+            grid.window(number, lane, store.rows_done(number), &tissue, self.settings.min_tissue)
+        });
+        windows.filter(|window| window.done < layout.height).collect()
+    }
 }
+
+/// Hears how far a scan is; false stops it.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
 
 impl TilePredictor for Predictor {
     fn members(&self) -> usize {

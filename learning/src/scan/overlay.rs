@@ -56,7 +56,7 @@ fn heated(under: Rgb<u8>, fraction: f32) -> Rgb<u8> {
 
 /// Uncertainty as heat over a thumbnail of the whole slide, and the colour bar beside it. `reduced` has the thumbnail's
 /// size.
-pub fn overlay_image(thumbnail: &RgbImage, reduced: &Reduced, classes: usize) -> RgbImage {
+pub(super) fn overlay_image(thumbnail: &RgbImage, reduced: &Reduced, classes: usize) -> RgbImage {
     let (label_width, _) = text_size("0.0", TEXT_SCALE);
     let full = full_scale(classes);
     let side = 2 * MARGIN + BAR_WIDTH + 10 + label_width;
@@ -68,7 +68,7 @@ pub fn overlay_image(thumbnail: &RgbImage, reduced: &Reduced, classes: usize) ->
 
 /// Classes in their colours over a thumbnail of the whole slide, and a legend beside it. The more of a pixel is
 /// foreground, the more it is coloured. `names` are all classes, the background first.
-pub fn labels_overlay_image(thumbnail: &RgbImage, reduced: &Reduced, names: &[String]) -> RgbImage {
+pub(super) fn labels_overlay_image(thumbnail: &RgbImage, reduced: &Reduced, names: &[String]) -> RgbImage {
     let names: Vec<String> = names.iter().skip(1).map(|name| shortened(name)).collect();
     let widest = names.iter().map(|name| text_size(name, TEXT_SCALE).0).max().unwrap_or(0);
     let (side, least) = (2 * MARGIN + BAR_WIDTH + 8 + widest, 2 * MARGIN + names.len() as u32 * LINE);

@@ -40,7 +40,7 @@ impl Sums {
 
 /// A scan at thumbnail scale.
 #[derive(Clone, Debug)]
-pub struct Reduced {
+pub(super) struct Reduced {
     columns: Vec<(u32, u32)>,
     rows: Vec<(u32, u32)>,
     /// Colours of all labels.
@@ -51,7 +51,7 @@ pub struct Reduced {
 
 impl Reduced {
     /// Of maps of `map_width` x `map_height` pixels to `width` x `height`, the thumbnail's size.
-    pub fn new(map_width: u32, map_height: u32, width: u32, height: u32) -> Self {
+    pub(super) fn new(map_width: u32, map_height: u32, width: u32, height: u32) -> Self {
         Self {
             columns: spans(width, map_width),
             rows: spans(height, map_height),
@@ -62,7 +62,7 @@ impl Reduced {
     }
 
     /// Adds the next rows, from the top.
-    pub fn add(&mut self, strip: &Strip) {
+    pub(super) fn add(&mut self, strip: &Strip) {
         for row in 0..strip.rows {
             let y = strip.y + row;
             // More than one where the thumbnail is finer than the maps.

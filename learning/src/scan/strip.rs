@@ -1,5 +1,44 @@
-//! Some rows of a finished scan, over the whole width: what scores, figures, outlines and pictures are made from, from the
-//! top of a slide to its bottom, so that none of them needs the slide in memory.
+//! The maps of a finished scan, read by parts: what scores, figures, outlines and pictures are made from, from the top of
+//! a slide to its bottom, so that none of them needs the slide in memory.
+
+use std::ops::Range;
+
+use super::ScanError;
+
+/// The maps of one scanned slide, at the plan's spacing.
+pub trait Maps: Sync {
+    /// Pixels in a row.
+    fn width(&self) -> u32;
+
+    /// Rows.
+    fn height(&self) -> u32;
+
+    /// Classes of the task, background included.
+    fn classes(&self) -> usize;
+
+    /// A part of all maps; what lies outside the slide is left out.
+    ///
+    /// # Errors
+    /// The maps are on a disk that cannot be read.
+    fn read(&self, x: Range<u32>, y: Range<u32>) -> Result<Strip, ScanError>;
+
+    /// Calls `each` with strips of at most `rows` rows over the whole width, from the top to the bottom.
+    ///
+    /// # Errors
+    /// The maps cannot be read, or `each` failed.
+    fn each_strip(
+        &self,
+        y: Range<u32>,
+        rows: u32,
+        each: &mut dyn FnMut(&Strip) -> Result<(), ScanError>,
+    ) -> Result<(), ScanError> {
+        let end = y.end.min(self.height());
+        for top in (y.start..end).step_by(rows.max(1) as usize) {
+            each(&self.read(0..self.width(), top..top.saturating_add(rows).min(end))?)?;
+        }
+        Ok(())
+    }
+}
 
 /// Consecutive rows of all maps of a scan. Every plane has `rows * width` values, row by row. Outside the tissue that was
 /// scanned the label, the uncertainties and the foreground probabilities are 0: background by rule.
@@ -26,11 +65,77 @@ pub struct Strip {
 }
 
 impl Strip {
+    /// All background, nothing scanned.
+    pub fn background(y: u32, rows: u32, width: u32, classes: usize) -> Self {
+        let pixels = rows as usize * width as usize;
+        Self {
+            y,
+            rows,
+            width,
+            labels: vec![0; pixels],
+            tissue: vec![0; pixels],
+            colour: vec![super::WHITE; pixels],
+            uncertainty: vec![0.0; pixels],
+            entropy: vec![0.0; pixels],
+            probabilities: vec![vec![0.0; pixels]; classes.saturating_sub(1)],
+        }
+    }
+
     /// Probability of the predicted class of pixel `i`.
     pub fn confidence(&self, i: usize) -> f32 {
         match usize::from(self.labels[i]) {
             0 => 1.0 - self.probabilities.iter().map(|plane| plane[i]).sum::<f32>(),
             class => self.probabilities.get(class - 1).map_or(0.0, |plane| plane[i]),
         }
+    }
+
+    /// Copies columns `from` of `rows` rows, starting at row `from_row`, of `part` to column `x` and row `row` of this one.
+    pub(super) fn paste(
+        &mut self,
+        part: &Self,
+        from: Range<usize>,
+        from_row: usize,
+        rows: usize,
+        x: usize,
+        row: usize,
+    ) {
+        fn plane<T: Copy>(to: &mut [T], wide: usize, from: &[T], narrow: usize, at: [usize; 5]) {
+            let [start, count, from_row, x, row] = at;
+            to[row * wide + x..][..count].copy_from_slice(&from[from_row * narrow + start..][..count]);
+        }
+        let (wide, narrow) = (self.width as usize, part.width as usize);
+        for k in 0..rows {
+            let at = [from.start, from.len(), from_row + k, x, row + k];
+            plane(&mut self.labels, wide, &part.labels, narrow, at);
+            plane(&mut self.tissue, wide, &part.tissue, narrow, at);
+            plane(&mut self.colour, wide, &part.colour, narrow, at);
+            plane(&mut self.uncertainty, wide, &part.uncertainty, narrow, at);
+            plane(&mut self.entropy, wide, &part.entropy, narrow, at);
+            for (to, from) in self.probabilities.iter_mut().zip(&part.probabilities) {
+                plane(to, wide, from, narrow, at);
+            }
+        }
+    }
+}
+
+/// A strip that starts at row 0 is the maps of a small slide, in memory.
+impl Maps for Strip {
+    fn width(&self) -> u32 {
+        self.width
+    }
+
+    fn height(&self) -> u32 {
+        self.rows
+    }
+
+    fn classes(&self) -> usize {
+        self.probabilities.len() + 1
+    }
+
+    fn read(&self, x: Range<u32>, y: Range<u32>) -> Result<Strip, ScanError> {
+        let (x, y) = (x.start.min(self.width)..x.end.min(self.width), y.start.min(self.rows)..y.end.min(self.rows));
+        let mut out = Self::background(y.start, y.len() as u32, x.len() as u32, self.classes());
+        out.paste(self, x.start as usize..x.end as usize, y.start as usize, y.len(), 0, 0);
+        Ok(out)
     }
 }

@@ -7,7 +7,7 @@ use consilium_common::plan::Task;
 use serde::{Deserialize, Serialize};
 
 use super::Strip;
-use crate::metrics::{Calibration, Confusion};
+use crate::metrics::SlideEvaluation;
 
 /// Version of [`SlideSummary`]'s form.
 pub const SUMMARY_SCHEMA: u32 = 1;
@@ -119,8 +119,7 @@ pub struct SummaryBuilder {
     fine: Vec<u64>,
     uncertainty: f64,
     entropy: f64,
-    confusion: Confusion,
-    calibration: Calibration,
+    evaluation: SlideEvaluation,
     compared: bool,
 }
 
@@ -134,8 +133,7 @@ impl SummaryBuilder {
             fine: vec![0; FINE * FINE_NATS],
             uncertainty: 0.0,
             entropy: 0.0,
-            confusion: Confusion::new(task.classes.len()),
-            calibration: Calibration::default(),
+            evaluation: SlideEvaluation::new(task.classes.len()),
             compared: false,
         }
     }
@@ -162,18 +160,8 @@ impl SummaryBuilder {
             self.entropy += entropy;
         }
         if let Some(truth) = truth {
-            self.compare(strip, truth);
-        }
-    }
-
-    /// As [`crate::metrics::evaluate_slide`]: Dice over all labelled pixels, calibration over labelled tissue.
-    fn compare(&mut self, strip: &Strip, truth: &[u8]) {
-        self.compared = true;
-        self.confusion.add(&strip.labels, truth);
-        for (i, &truth) in truth.iter().enumerate().take(strip.labels.len()) {
-            if strip.tissue[i] != 0 && usize::from(truth) < self.task.classes.len() {
-                self.calibration.add(strip.confidence(i), strip.labels[i] == truth);
-            }
+            self.compared = true;
+            self.evaluation.add(strip, truth);
         }
     }
 
@@ -226,14 +214,14 @@ impl SummaryBuilder {
     }
 
     fn reference(&self) -> ReferenceSummary {
-        let dice = self.task.classes.iter().skip(1).zip(self.confusion.foreground_dice());
+        let dice = self.task.classes.iter().skip(1).zip(self.evaluation.confusion.foreground_dice());
         let bar = |(pixels, mean_confidence, accuracy)| ReliabilityBin { pixels, mean_confidence, accuracy };
         ReferenceSummary {
-            labelled_px: self.confusion.pixels(),
+            labelled_px: self.evaluation.confusion.pixels(),
             dice: dice.map(|(name, dice)| ClassDice { name: name.clone(), dice }).collect(),
-            mean_dice: self.confusion.mean_foreground_dice(),
-            ece: self.calibration.ece(),
-            reliability: self.calibration.diagram().into_iter().map(bar).collect(),
+            mean_dice: self.evaluation.confusion.mean_foreground_dice(),
+            ece: self.evaluation.calibration.ece(),
+            reliability: self.evaluation.calibration.diagram().into_iter().map(bar).collect(),
         }
     }
 }

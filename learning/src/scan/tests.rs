@@ -3,12 +3,17 @@
 mod fakes;
 mod merge;
 mod networks;
+mod resume;
 
 use consilium_common::plan::ScanSettings;
 use image::{GrayImage, Luma, RgbImage};
 
-use super::{BLACK, ORDINARY, ScanError, WHITE, colour_class, scan_within, write_outputs};
-use crate::slides::{FlatSlide, SlideReader};
+use super::{
+    BLACK, HOLE, Maps, ORDINARY, Progress, Resources, ScanError, ScanJob, ScanTiming, Strip, TilePredictor, WHITE,
+    colour_class,
+};
+use crate::slides::{FlatSlide, Hole, SlideReader};
+use crate::tissue::TissueMask;
 use fakes::{Broken, Fake, Fault, SPACING, picture, spacing, task};
 
 fn settings(tile_px: u32) -> ScanSettings {
@@ -17,6 +22,24 @@ fn settings(tile_px: u32) -> ScanSettings {
 
 fn slide(width: u32, height: u32) -> FlatSlide {
     FlatSlide::new(picture(width, height), spacing())
+}
+
+/// Narrow lanes, so that a small slide has several.
+const RESOURCES: Resources = Resources { memory_bytes: 1, readers: 3 };
+
+/// The whole maps of a scan in memory, and its timing.
+fn scan(
+    slide: &dyn SlideReader,
+    tissue: GrayImage,
+    predictor: &dyn TilePredictor,
+    task: &consilium_common::plan::Task,
+    settings: &ScanSettings,
+    progress: Progress<'_>,
+) -> Result<(Strip, ScanTiming), ScanError> {
+    let tissue = TissueMask::from_image(tissue);
+    let job = ScanJob { slide, tissue: &tissue, predictor, task, settings, resources: RESOURCES };
+    let maps = job.in_memory(progress)?;
+    Ok((maps.read(0..maps.width(), 0..maps.height())?, maps.timing))
 }
 
 fn everywhere(width: u32, height: u32) -> GrayImage {
@@ -30,22 +53,22 @@ fn tiles_without_tissue_are_skipped_and_stay_background() {
         *pixel = Luma([u8::from(x < 20)]);
     }
     let fake = Fake::new(2, 3);
-    let result = scan_within(&slide(64, 40), tissue, &fake, &task(3), &settings(16), &|_, _| ()).unwrap();
-    // Columns start at 0, 8 .. 48, rows at 0, 8 .. 24: three columns reach into the tissue.
-    assert_eq!((result.timing.tiles, result.timing.skipped), (12, 16));
+    let (result, timing) = scan(&slide(64, 40), tissue, &fake, &task(3), &settings(16), &|_, _| true).unwrap();
+    // Columns start at 0, 8 .. 48, rows at 0, 8 .. 24: three columns reach into the tissue. Lanes begin at 0, 32, 48.
+    assert_eq!((timing.tiles, timing.skipped), (12, 16));
     assert_eq!(fake.tiles_seen(), 12 * 2);
-    for (x, y, tissue) in result.tissue.enumerate_pixels() {
-        let i = (y * 64 + x) as usize;
-        assert_eq!(tissue.0[0], u8::from(x < 20));
+    for i in 0..64 * 40 {
+        let x = i % 64;
+        assert_eq!(result.tissue[i], u8::from(x < 20));
         if x < 20 {
-            assert!(result.uncertainty.data[i] > 0.0 && result.confidence.data[i] < 1.0);
+            assert!(result.uncertainty[i] > 0.0 && result.confidence(i) < 1.0);
         } else {
-            assert_eq!(result.labels.as_raw()[i], 0);
-            assert_eq!((result.uncertainty.data[i], result.entropy.data[i]), (0.0, 0.0));
-            assert_eq!((result.foreground.data[i], result.confidence.data[i]), (0.0, 1.0));
+            assert_eq!((result.labels[i], result.uncertainty[i], result.entropy[i]), (0, 0.0, 0.0));
+            assert_eq!((result.probabilities[0][i], result.probabilities[1][i]), (0.0, 0.0));
+            assert_eq!(result.confidence(i), 1.0);
         }
     }
-    assert_eq!(result.colour.get_pixel(63, 0).0[0], WHITE, "what was not read counts as glass");
+    assert_eq!(result.colour[63], WHITE, "what was not read counts as glass");
 }
 
 #[test]
@@ -54,7 +77,7 @@ fn too_little_tissue_in_a_tile_is_left_out_of_the_result() {
     tissue.put_pixel(0, 0, Luma([1]));
     let sparing = ScanSettings { min_tissue: 0.1, ..settings(16) };
     let fake = Fake::new(1, 2);
-    let result = scan_within(&slide(32, 16), tissue, &fake, &task(2), &sparing, &|_, _| ()).unwrap();
+    let (result, _) = scan(&slide(32, 16), tissue, &fake, &task(2), &sparing, &|_, _| true).unwrap();
     assert_eq!(fake.tiles_seen(), 0);
     assert!(result.tissue.iter().all(|&t| t == 0), "tissue that was not scanned is not reported as scanned");
 }
@@ -62,7 +85,7 @@ fn too_little_tissue_in_a_tile_is_left_out_of_the_result() {
 #[test]
 fn a_slide_smaller_than_the_tile_is_padded_with_white_on_both_sides() {
     let fake = Fake::new(1, 2);
-    scan_within(&slide(5, 9), everywhere(5, 9), &fake, &task(2), &settings(16), &|_, _| ()).unwrap();
+    scan(&slide(5, 9), everywhere(5, 9), &fake, &task(2), &settings(16), &|_, _| true).unwrap();
     let tiles = fake.tiles();
     assert_eq!(tiles.len(), 1);
     let source = picture(5, 9);
@@ -77,26 +100,30 @@ fn a_slide_smaller_than_the_tile_is_padded_with_white_on_both_sides() {
 #[test]
 fn progress_rises_to_the_total() {
     let heard = std::sync::Mutex::new(Vec::new());
-    let listen = |done, total| heard.lock().unwrap().push((done, total));
+    let listen = |done, total| {
+        heard.lock().unwrap().push((done, total));
+        true
+    };
     let fake = Fake::new(1, 2);
-    scan_within(&slide(40, 40), everywhere(40, 40), &fake, &task(2), &settings(16), &listen).unwrap();
+    // As wide as one lane of two tiles, so that no tile is computed twice.
+    scan(&slide(32, 40), everywhere(32, 40), &fake, &task(2), &settings(16), &listen).unwrap();
     let heard = heard.into_inner().unwrap();
-    assert_eq!((heard.first(), heard.last()), (Some(&(0, 16)), Some(&(16, 16))));
+    assert_eq!((heard.first(), heard.last()), (Some(&(0, 12)), Some(&(12, 12))));
     assert!(heard.windows(2).all(|pair| pair[0].0 < pair[1].0));
 }
 
 #[test]
 fn faults_of_a_network_are_errors() {
-    let scan = |fault, classes| {
+    let fault = |fault, classes| {
         let fake = Fake::new(2, 3).with(fault);
-        scan_within(&slide(40, 40), everywhere(40, 40), &fake, &task(classes), &settings(16), &|_, _| ()).unwrap_err()
+        scan(&slide(40, 40), everywhere(40, 40), &fake, &task(classes), &settings(16), &|_, _| true).unwrap_err()
     };
-    assert!(matches!(scan(Fault::NotANumber, 3), ScanError::NotProbabilities { member: 1 }));
-    assert!(matches!(scan(Fault::WrongSize, 3), ScanError::Shape { member: 1, .. }));
-    assert!(matches!(scan(Fault::None, 2), ScanError::Classes { ensemble: 3, task: 2 }));
-    let none = scan_within(&slide(9, 9), everywhere(9, 9), &Fake::new(1, 2), &task(2), &settings(0), &|_, _| ());
+    assert!(matches!(fault(Fault::NotANumber, 3), ScanError::NotProbabilities { member: 1 }));
+    assert!(matches!(fault(Fault::WrongSize, 3), ScanError::Shape { member: 1, .. }));
+    assert!(matches!(fault(Fault::None, 2), ScanError::Classes { ensemble: 3, task: 2 }));
+    let none = scan(&slide(9, 9), everywhere(9, 9), &Fake::new(1, 2), &task(2), &settings(0), &|_, _| true);
     assert!(matches!(none, Err(ScanError::Tile { tile: 0, .. })));
-    let none = scan_within(&slide(9, 9), everywhere(9, 9), &Fake::new(0, 2), &task(2), &settings(8), &|_, _| ());
+    let none = scan(&slide(9, 9), everywhere(9, 9), &Fake::new(0, 2), &task(2), &settings(8), &|_, _| true);
     assert!(matches!(none, Err(ScanError::NoMembers)));
 }
 
@@ -105,7 +132,7 @@ fn a_slide_that_breaks_on_the_way_is_an_error_and_not_a_hang() {
     for from_row in [0, 20, 47] {
         let broken = Broken { inside: slide(48, 48), from_row };
         let fake = Fake::new(1, 2);
-        let outcome = scan_within(&broken, everywhere(48, 48), &fake, &task(2), &settings(16), &|_, _| ());
+        let outcome = scan(&broken, everywhere(48, 48), &fake, &task(2), &settings(16), &|_, _| true);
         assert!(matches!(outcome, Err(ScanError::Slide(_))), "from row {from_row}");
     }
 }
@@ -124,7 +151,17 @@ fn a_slide_beyond_the_limit_is_refused_with_its_size() {
             panic!("nothing is read")
         }
     }
-    let message = super::checked_size(&Huge, &task(2)).unwrap_err().to_string();
+    let tissue = TissueMask::from_image(everywhere(1, 1));
+    let (task, settings, fake) = (task(2), settings(16), Fake::new(1, 2));
+    let job = ScanJob {
+        slide: &Huge,
+        tissue: &tissue,
+        predictor: &fake,
+        task: &task,
+        settings: &settings,
+        resources: RESOURCES,
+    };
+    let message = job.tiles().unwrap_err().to_string();
     assert!(message.contains("1048576 x 1048576") && message.contains("coarser spacing"), "{message}");
 }
 
@@ -139,34 +176,37 @@ fn colours_are_classed_as_opencv_does() {
 }
 
 #[test]
-fn outputs_hold_the_maps_and_nothing_half_written_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().join("out");
-    let (slide, fake, task) = (slide(70, 50), Fake::new(2, 3), task(3));
-    let result = scan_within(&slide, everywhere(70, 50), &fake, &task, &settings(16), &|_, _| ()).unwrap();
-    let files = write_outputs(&result, &slide, &task, &dir, "case-1").unwrap();
-    let read = |path: &std::path::Path| image::open(path).unwrap();
-    assert_eq!(read(&files.labels).into_luma8(), result.labels);
-    assert_eq!(read(&files.uncertainty).into_luma8(), result.uncertainty.to_gray8());
-    let overlay = read(&files.overlay).into_rgb8();
-    assert!(overlay.width() > 70 && overlay.height() >= 50);
-    let names = |dir: &std::path::Path| std::fs::read_dir(dir).unwrap().count();
-    assert_eq!(names(&dir), 3);
-    for bad in ["", "../x", "a/b", "a\\b", ".hidden"] {
-        assert!(matches!(write_outputs(&result, &slide, &task, &dir, bad), Err(ScanError::Name(_))));
-    }
-    let file = dir.join("case-1-labels.png");
-    let blocked = write_outputs(&result, &slide, &task, &file, "x").unwrap_err().to_string();
-    assert!(blocked.contains("case-1-labels.png") && blocked.contains("free space"), "{blocked}");
-}
-
-#[test]
 fn the_spacing_of_the_task_is_used() {
     let fake = Fake::new(1, 2);
     let mut coarse = task(2);
     coarse.spacing_um = consilium_common::Mpp::new(SPACING * 2.0).unwrap();
     let slide = slide(64, 48);
-    assert_eq!(super::checked_size(&slide, &coarse).unwrap(), (32, 24));
-    let result = scan_within(&slide, everywhere(32, 24), &fake, &coarse, &settings(16), &|_, _| ()).unwrap();
-    assert_eq!((result.width, result.height), (32, 24));
+    let (result, _) = scan(&slide, everywhere(32, 24), &fake, &coarse, &settings(16), &|_, _| true).unwrap();
+    assert_eq!((result.width, result.rows), (32, 24));
+}
+
+#[test]
+fn a_hole_is_never_tissue() {
+    struct Holed(FlatSlide);
+    impl SlideReader for Holed {
+        fn levels(&self) -> &[crate::slides::Level] {
+            self.0.levels()
+        }
+        fn mpp(&self) -> consilium_common::Mpp {
+            self.0.mpp()
+        }
+        fn read_level(&self, l: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, crate::slides::SlideError> {
+            self.0.read_level(l, x, y, w, h)
+        }
+        fn holes(&self) -> Vec<Hole> {
+            vec![Hole { x: 20, y: 10, w: 6, h: 8, level: 0, why: "a test".into() }]
+        }
+    }
+    let holed = Holed(FlatSlide::new(picture(40, 32), consilium_common::Mpp::new(SPACING / 2.0).unwrap()));
+    let fake = Fake::new(2, 2);
+    let (result, _) = scan(&holed, everywhere(20, 16), &fake, &task(2), &settings(8), &|_, _| true).unwrap();
+    for i in 0..20 * 16 {
+        let inside = (10..13).contains(&(i % 20)) && (5..9).contains(&(i / 20));
+        assert_eq!((result.tissue[i] == 0, result.colour[i] == HOLE), (inside, inside), "pixel {i}");
+    }
 }

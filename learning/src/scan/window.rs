@@ -1,10 +1,11 @@
 //! Where the tiles of a slide lie and what they weigh, as nnU-Net v1 does it (spec 1.11).
 
 use consilium_common::plan::ScanSettings;
-use image::GrayImage;
 
-/// Tiles that are read and predicted together, at most.
-const BATCH: usize = 4;
+use crate::tissue::TissueView;
+
+/// Tiles that are read and predicted together where the memory allows it.
+pub(super) const BATCH: usize = 4;
 
 /// First pixels of the tiles along one axis: `n = ceil((length - tile) / (tile * step)) + 1` of them, evenly spread,
 /// rounded half to even as NumPy does. A length within one tile gives one at 0.
@@ -45,6 +46,17 @@ pub(super) struct Frame {
     pub(super) weights: Vec<f32>,
 }
 
+/// The places of all tiles of a slide, with tissue or without.
+#[derive(Debug)]
+pub(super) struct TileGrid {
+    frame: Frame,
+    width: u32,
+    columns: Vec<u32>,
+    rows: Vec<u32>,
+    /// Tiles that are read and predicted together, at most.
+    batch: usize,
+}
+
 /// Tiles of one row: the first columns of each batch. Batches are runs of touching tiles, so that one read serves each.
 #[derive(Debug, PartialEq)]
 pub(super) struct TileRow {
@@ -52,77 +64,92 @@ pub(super) struct TileRow {
     pub(super) batches: Vec<Vec<u32>>,
 }
 
-/// All tiles of a slide that have tissue, row by row.
+/// The tiles of one lane that have tissue, row by row. Lanes are scanned one after the other from top to bottom; a tile
+/// that reaches into two of them is computed for each.
 #[derive(Debug)]
 pub(super) struct Window {
-    frame: Frame,
-    rows: Vec<TileRow>,
-    tiles: u64,
-    skipped: u64,
+    pub(super) number: usize,
+    /// First and behind-the-last column of the lane.
+    pub(super) lane: (u32, u32),
+    /// Rows at its top that are finished already.
+    pub(super) done: u32,
+    pub(super) rows: Vec<TileRow>,
+    pub(super) tiles: u64,
 }
 
-impl Window {
-    pub(super) fn new(tissue: &GrayImage, settings: &ScanSettings) -> Self {
-        let (width, height) = tissue.dimensions();
+impl TileGrid {
+    pub(super) fn new(width: u32, height: u32, settings: &ScanSettings, batch: usize) -> Self {
         let tile = settings.tile_px;
-        let columns = tile_starts(width, tile, settings.step);
-        let starts = tile_starts(height, tile, settings.step);
-        let several = columns.len() * starts.len() > 1;
+        let (columns, rows) = (tile_starts(width, tile, settings.step), tile_starts(height, tile, settings.step));
+        let several = columns.len() * rows.len() > 1;
         let weights = if several { gaussian_weights(tile) } else { vec![1.0; tile as usize * tile as usize] };
         let (shown_x, shown_y) = (tile.min(width), tile.min(height));
         let (pad_x, pad_y) = ((tile - shown_x) / 2, (tile - shown_y) / 2);
-        let frame = Frame { tile, pad_x, pad_y, shown_x, shown_y, weights };
-        let mut window = Self { frame, rows: Vec::new(), tiles: 0, skipped: 0 };
-        for y in starts {
-            window.push_row(tissue, y, &columns, settings.min_tissue);
-        }
-        window
-    }
-
-    fn push_row(&mut self, tissue: &GrayImage, y: u32, columns: &[u32], min_tissue: f64) {
-        let width = tissue.width() as usize;
-        // Tissue pixels of each column within the row, summed along x: the count of any tile is one difference.
-        let mut sums = vec![0u64; width + 1];
-        for line in tissue.as_raw().chunks_exact(width.max(1)).skip(y as usize).take(self.frame.shown_y as usize) {
-            for (sum, &here) in sums[1..].iter_mut().zip(line) {
-                *sum += u64::from(here != 0);
-            }
-        }
-        for x in 0..width {
-            sums[x + 1] += sums[x];
-        }
-        let area = f64::from(self.frame.shown_x) * f64::from(self.frame.shown_y);
-        let mut batches: Vec<Vec<u32>> = Vec::new();
-        for &x in columns {
-            let count = sums[(x + self.frame.shown_x) as usize] - sums[x as usize];
-            if count == 0 || (count as f64) < min_tissue * area {
-                self.skipped += 1;
-                continue;
-            }
-            self.tiles += 1;
-            match batches.last_mut() {
-                Some(batch) if batch.len() < BATCH && batch.last().is_some_and(|&last| x <= last + self.frame.tile) => {
-                    batch.push(x);
-                }
-                _ => batches.push(vec![x]),
-            }
-        }
-        self.rows.push(TileRow { y, batches });
+        Self { frame: Frame { tile, pad_x, pad_y, shown_x, shown_y, weights }, width, columns, rows, batch }
     }
 
     pub(super) fn frame(&self) -> &Frame {
         &self.frame
     }
 
-    pub(super) fn rows(&self) -> &[TileRow] {
-        &self.rows
+    /// How many places there are.
+    pub(super) fn places(&self) -> u64 {
+        self.columns.len() as u64 * self.rows.len() as u64
     }
 
-    pub(super) fn tiles(&self) -> u64 {
-        self.tiles
+    /// Cuts the width into lanes of at most about `most` columns, each beginning where a tile begins, so that few tiles
+    /// reach across.
+    pub(super) fn lanes(&self, most: u32) -> Vec<(u32, u32)> {
+        let mut lanes = Vec::new();
+        let mut start = 0;
+        while self.width - start > most {
+            let next = self.columns.iter().rfind(|&&x| x > start && x - start <= most);
+            let Some(&next) = next.or_else(|| self.columns.iter().find(|&&x| x > start)) else { break };
+            lanes.push((start, next));
+            start = next;
+        }
+        lanes.push((start, self.width));
+        lanes
     }
 
-    pub(super) fn skipped(&self) -> u64 {
-        self.skipped
+    /// The tiles that a lane needs below its first `done` rows, and have enough tissue.
+    pub(super) fn window(
+        &self,
+        number: usize,
+        lane: (u32, u32),
+        done: u32,
+        tissue: &TissueView<'_>,
+        min_tissue: f64,
+    ) -> Window {
+        let frame = &self.frame;
+        let area = f64::from(frame.shown_x) * f64::from(frame.shown_y);
+        let columns: Vec<u32> =
+            self.columns.iter().copied().filter(|&x| x < lane.1 && x + frame.shown_x > lane.0).collect();
+        let wanted = |&(x, y): &(u32, u32)| {
+            let count = tissue.count(x..x + frame.shown_x, y..y + frame.shown_y);
+            count > 0 && count as f64 >= min_tissue * area
+        };
+        let mut window = Window { number, lane, done, rows: Vec::new(), tiles: 0 };
+        for &y in self.rows.iter().filter(|&&y| y + frame.shown_y > done) {
+            let mut batches: Vec<Vec<u32>> = Vec::new();
+            for (x, _) in columns.iter().map(|&x| (x, y)).filter(wanted) {
+                window.tiles += 1;
+                match batches.last_mut() {
+                    Some(batch)
+                        if batch.len() < self.batch && batch.last().is_some_and(|&last| x <= last + frame.tile) =>
+                    {
+                        batch.push(x);
+                    }
+                    _ => batches.push(vec![x]),
+                }
+            }
+            window.rows.push(TileRow { y, batches });
+        }
+        window
+    }
+
+    /// Places with enough tissue, each counted once.
+    pub(super) fn tiles_with_tissue(&self, tissue: &TissueView<'_>, min_tissue: f64) -> u64 {
+        self.window(0, (0, self.width), 0, tissue, min_tissue).tiles
     }
 }

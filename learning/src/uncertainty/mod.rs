@@ -3,11 +3,11 @@
 //! UGA's uncertainty exactly as its authors compute it, predictive entropy, mutual information, and UGA's 8-bit map.
 //! All figures are in nats. Nothing here knows slides or networks.
 
-mod map;
 mod pixel;
+mod quantise;
 
-pub use map::{Map, QUANTISATION_NATS, quantise};
 pub use pixel::{Combiner, EPSILON, RowOutput, mutual_information, predictive_entropy, uncertainty};
+pub use quantise::{QUANTISATION_NATS, quantise};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 /// UGA's guard against the logarithm of zero.
 pub const EPSILON: f64 = 1e-8;
 
-/// Where the results of one run of pixels go; all slices have its length.
+/// Where the results of one run of pixels go; all slices but the last have its length.
 #[derive(Debug)]
 pub struct RowOutput<'a> {
     /// Most probable class; the lower index wins a tie.
@@ -17,10 +17,8 @@ pub struct RowOutput<'a> {
     pub uncertainty: &'a mut [f32],
     /// Entropy of the mean, nats.
     pub entropy: &'a mut [f32],
-    /// `1 - pbar_0`.
-    pub foreground: &'a mut [f32],
-    /// `max_c pbar_c`.
-    pub confidence: &'a mut [f32],
+    /// `pbar_c` of the foreground classes, class 1 first: `classes - 1` runs, one after the other.
+    pub probabilities: &'a mut [f32],
 }
 
 /// Turns the members' probabilities of a run of pixels into labels and maps. Keeps its working memory between runs.
@@ -56,6 +54,9 @@ impl Combiner {
                 let p = self.mean[class * pixels + x] * inverse;
                 cross -= p * self.product[class * pixels + x].ln() * inverse;
                 entropy -= plogp(p);
+                if class > 0 {
+                    out.probabilities[(class - 1) * pixels + x] = p.min(1.0) as f32;
+                }
                 if p > best {
                     (label, best) = (class, p);
                 }
@@ -65,8 +66,6 @@ impl Combiner {
             // Rounding, and eps itself, can bring a certain pixel to -1e-8.
             out.uncertainty[x] = cross.max(0.0) as f32;
             out.entropy[x] = entropy.max(0.0) as f32;
-            out.foreground[x] = (1.0 - self.mean[x] * inverse).clamp(0.0, 1.0) as f32;
-            out.confidence[x] = best.min(1.0) as f32;
         }
     }
 
@@ -128,13 +127,12 @@ fn pixels_of(probabilities: &[f32], members: usize, classes: usize) -> usize {
 fn combine(probabilities: &[f32], members: usize, classes: usize) -> (Vec<f32>, Vec<f32>) {
     let n = pixels_of(probabilities, members, classes);
     let (mut labels, mut uncertainty, mut entropy) = (vec![0; n], vec![0.0; n], vec![0.0; n]);
-    let (mut foreground, mut confidence) = (vec![0.0; n], vec![0.0; n]);
+    let mut means = vec![0.0; n * classes.saturating_sub(1)];
     let mut out = RowOutput {
         labels: &mut labels,
         uncertainty: &mut uncertainty,
         entropy: &mut entropy,
-        foreground: &mut foreground,
-        confidence: &mut confidence,
+        probabilities: &mut means,
     };
     let plane = |member: usize, class: usize| &probabilities[(member * classes + class) * n..][..n];
     Combiner::new(members, classes).run(plane, &vec![1.0; n], &vec![1; n], &mut out);

@@ -255,6 +255,7 @@ mod tests {
         let entry = |i: usize| SlideEntry {
             name: format!("s{i}"),
             path: format!("s{i}.tif").into(),
+            tissue: None,
             mask: Some(format!("s{i}.png").into()),
             split: Split::Pool,
             mpp: None,

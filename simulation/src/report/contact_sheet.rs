@@ -3,6 +3,7 @@
 
 use consilium_common::SiteId;
 use consilium_common::plan::UNLABELLED;
+use consilium_learning::scan::class_colour;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
 use image::{GrayImage, Rgb, RgbImage};
@@ -100,7 +101,7 @@ fn key(svg: &mut Svg, y: f64) -> Result<(), ReportError> {
     svg.text((0.0, y + 11.0), 12.0, Anchor::Start, Ink::Text, "uncertainty 0");
     svg.image((84.0, y + 2.0), (110.0, 11.0), &super::raster::encode(&bar)?);
     svg.text((200.0, y + 11.0), 12.0, Anchor::Start, Ink::Text, &format!("{FULL_NATS:.0} nat or more"));
-    let tint = RgbImage::from_pixel(4, 4, Rgb(CLASS_COLOURS[0]));
+    let tint = RgbImage::from_pixel(4, 4, Rgb(class_colour(1)));
     svg.image((340.0, y + 1.0), (12.0, 12.0), &super::raster::encode(&tint)?);
     svg.text(
         (358.0, y + 11.0),
@@ -123,9 +124,6 @@ fn pictures(patch: &PatchPicture) -> Result<[Option<Vec<u8>>; 4], ReportError> {
     Ok([Some(jpeg(&image)?), Some(jpeg(&overlay(&image, &patch.prediction))?), Some(jpeg(&heated)?), correction])
 }
 
-/// Colours of the classes from 1 on.
-const CLASS_COLOURS: [[u8; 3]; 4] = [[0, 158, 115], [230, 159, 0], [0, 114, 178], [240, 228, 66]];
-
 /// The image with classes tinted and outlined; unlabelled pixels are greyed.
 fn overlay(image: &RgbImage, labels: &GrayImage) -> RgbImage {
     let (w, h) = image.dimensions();
@@ -140,7 +138,7 @@ fn overlay(image: &RgbImage, labels: &GrayImage) -> RgbImage {
             0 => pixel,
             UNLABELLED => mix(pixel, [128, 128, 128], 0.5),
             class => {
-                let colour = CLASS_COLOURS[usize::from(class - 1) % CLASS_COLOURS.len()];
+                let colour = class_colour(usize::from(class));
                 if border { mix(pixel, colour.map(|v| v / 2), 0.95) } else { mix(pixel, colour, 0.34) }
             }
         }

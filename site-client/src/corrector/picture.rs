@@ -6,28 +6,20 @@ use std::path::Path;
 
 use consilium_common::plan::UNLABELLED;
 use consilium_learning::acquisition::PatchBox;
+use consilium_learning::scan;
 use consilium_learning::uncertainty::QUANTISATION_NATS;
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 
 use crate::error::SiteError;
 
-/// The colour of a class: 0 black, 1 red, 2 green ..., not labelled white. No other class is a grey, so grey values and
-/// colours never mean two things.
+/// The colour of a class: 0 black, classes as in every picture of a scan, not labelled white. No other class is a grey, so
+/// grey values and colours never mean two things.
 pub(crate) fn class_colour(class: u8) -> [u8; 3] {
-    const FIRST: [[u8; 3]; 8] = [
-        [0, 0, 0],
-        [230, 25, 75],
-        [60, 180, 75],
-        [0, 130, 200],
-        [255, 165, 0],
-        [145, 30, 180],
-        [70, 240, 240],
-        [240, 50, 230],
-    ];
     match class {
         UNLABELLED => [255, 255, 255],
-        0..8 => FIRST[usize::from(class)],
-        // Distinct by construction: red carries the class, green and blue are never equal to it.
+        0 => [0, 0, 0],
+        1..64 => scan::class_colour(usize::from(class)),
+        // Distinct by construction: blue is 1, which no class before has.
         _ => [class, 255 - class / 2, 1],
     }
 }

@@ -1,25 +1,27 @@
 //! The same work without a coordinator: scan slides with a bundle, train a first ensemble, evaluate one. Nothing here
 //! opens a connection. Broken slides are left out and named; the others go on.
 
+mod scan;
 mod train;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use consilium_common::plan::{ScanSettings, Task};
+use consilium_common::plan::ScanSettings;
 use consilium_learning::dataset::{DataFolder, SlideEntry, Split};
 use consilium_learning::metrics::Pooled;
-use consilium_learning::network::{Ensemble, Predictor};
-use consilium_learning::scan::write_outputs;
-use consilium_learning::slides::open_slide;
+use consilium_learning::network::Ensemble;
 
+pub use crate::slide_record::SlideLine;
+pub use scan::{DryRun, Phase, Prospect, ScanReport, ScanRequest, Seen, dry_run, scan};
 pub use train::{TrainReport, train};
 
+use crate::config::SCAN_MEMORY_MB;
 use crate::error::SiteError;
 use crate::files;
 use crate::records::{EvaluationReport, SlideReport};
-use crate::work::evaluate::{evaluate_entry, slide_report};
-use crate::work::scan::scan_entry;
+use crate::scanner::Scanner;
+use crate::work::evaluate::slide_report;
 
 /// How far an offline command is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +36,8 @@ pub struct Tick {
     pub total: u64,
 }
 
-/// Hears how far an offline command is.
-pub type Progress<'a> = &'a (dyn Fn(Tick) + Sync);
+/// Hears how far an offline command is, and stops it by answering false.
+pub type Progress<'a> = &'a (dyn Fn(Tick) -> bool + Sync);
 
 /// A slide that was left out, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,74 +46,6 @@ pub struct LeftOut {
     pub slide: String,
     /// Cause and next step.
     pub why: String,
-}
-
-/// A scanned slide.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scanned {
-    /// Its name.
-    pub slide: String,
-    /// Share of its pixels that is tissue.
-    pub tissue: f64,
-    /// Mean uncertainty over the tissue, nats.
-    pub mean_uncertainty: f64,
-    /// Share of the tissue that is foreground.
-    pub foreground: f64,
-    /// Seconds that it took.
-    pub seconds: f64,
-}
-
-/// Scans every slide of a data folder and writes label map, uncertainty map and overlay of each into `out`.
-pub fn scan(
-    bundle: &Path,
-    settings: &ScanSettings,
-    data: &Path,
-    out: &Path,
-    seen: Progress<'_>,
-) -> Result<(Vec<Scanned>, Vec<LeftOut>), SiteError> {
-    let (ensemble, folder) = (load(bundle, settings)?, open(data)?);
-    files::create_dir(out)?;
-    let predictor = Predictor::new(&ensemble);
-    let mut left_out = left_out(&folder);
-    let mut scanned = Vec::new();
-    let items = folder.slides.len();
-    for (item, slide) in folder.slides.iter().enumerate() {
-        let ticks = |done, total| seen(Tick { item, items, done, total });
-        match scan_one(slide, &ensemble.manifest.task, settings, &predictor, out, &ticks) {
-            Ok(line) => scanned.push(line),
-            Err(why) => left_out.push(LeftOut { slide: slide.name.clone(), why }),
-        }
-    }
-    Ok((scanned, left_out))
-}
-
-fn scan_one(
-    slide: &SlideEntry,
-    task: &Task,
-    settings: &ScanSettings,
-    predictor: &Predictor,
-    out: &Path,
-    ticks: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Scanned, String> {
-    let result = scan_entry(slide, task, settings, predictor, ticks)?;
-    let reader = open_slide(&slide.path, slide.mpp).map_err(|e| e.to_string())?;
-    write_outputs(&result, reader.as_ref(), task, out, &slide.name).map_err(|e| e.to_string())?;
-    let (mut tissue, mut foreground, mut uncertainty) = (0u64, 0u64, 0f64);
-    for ((t, l), u) in result.tissue.as_raw().iter().zip(result.labels.as_raw()).zip(&result.uncertainty.data) {
-        if *t != 0 {
-            tissue += 1;
-            foreground += u64::from(*l != 0);
-            uncertainty += f64::from(*u);
-        }
-    }
-    let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
-    Ok(Scanned {
-        slide: slide.name.clone(),
-        tissue: share(tissue as f64, result.tissue.as_raw().len() as f64),
-        mean_uncertainty: share(uncertainty, tissue as f64),
-        foreground: share(foreground as f64, tissue as f64),
-        seconds: result.timing.total_s,
-    })
 }
 
 /// What an evaluation found.
@@ -136,15 +70,20 @@ pub fn evaluate(
     let (ensemble, folder) = (load(bundle, settings)?, open(data)?);
     let slides = with_masks(&folder, Split::Test, Split::Train)?;
     let held_out = slides.iter().all(|slide| slide.split == Split::Test);
-    let task = &ensemble.manifest.task;
-    let predictor = Predictor::new(&ensemble);
-    let mut pooled = Pooled::new(task.classes.len());
+    let scanner = Scanner::new(&ensemble, settings.clone(), SCAN_MEMORY_MB << 20)?;
+    // Maps may take gigabytes, more than a temporary folder in memory holds.
+    let here = Path::new(".");
+    let scratch = tempfile::tempdir_in(here).map_err(SiteError::io("make a folder in", here))?;
+    let mut pooled = Pooled::new(scanner.task.classes.len());
     let mut left_out = left_out(&folder);
     let mut reports: Vec<SlideReport> = Vec::new();
     let items = slides.len();
     for (item, slide) in slides.iter().enumerate() {
         let ticks = |done, total| seen(Tick { item, items, done, total });
-        match evaluate_entry(slide, task, settings, &predictor, &ticks) {
+        let maps = scratch.path().join("maps");
+        let evaluated = scanner.evaluate(slide, &maps, &ticks)?;
+        files::remove_dir(&maps)?;
+        match evaluated {
             Ok(result) => {
                 pooled.add(&result);
                 reports.push(slide_report(&slide.name, &result));
@@ -205,7 +144,7 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, split: Split) -> SlideEntry {
-        SlideEntry { name: name.into(), path: name.into(), mask: Some("m".into()), split, mpp: None }
+        SlideEntry { name: name.into(), path: name.into(), mask: Some("m".into()), split, mpp: None, tissue: None }
     }
 
     #[test]

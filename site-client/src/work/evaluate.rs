@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use consilium_common::ErrorCode;
 use consilium_common::messages::{Evaluation, Stage};
-use consilium_common::plan::{ScanSettings, Task};
 use consilium_learning::dataset::{SlideEntry, Split};
-use consilium_learning::metrics::{Pooled, SlideEvaluation, evaluate_slide};
-use consilium_learning::network::Predictor;
-use consilium_learning::slides::{open_slide, read_mask_at};
+use consilium_learning::metrics::{Pooled, SlideEvaluation};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::scan::{of_slide, scan_entry};
+use super::scan::{crops_dir, survived};
 use super::{Job, Loaded, computing};
 use crate::error::SiteError;
 use crate::files;
@@ -27,28 +25,31 @@ pub(crate) async fn held_out(job: &Job<'_>, ensemble: &Loaded) -> Result<Evaluat
     if let Some(evaluation) = work.journal.evaluation(order).await? {
         return Ok(evaluation);
     }
+    job.clear_other_rounds()?;
     let folder = job.data().await?;
     let slides: Vec<SlideEntry> = folder.of(Split::Test).filter(|s| s.mask.is_some()).cloned().collect();
     let reporter = job.reporter(Stage::Evaluate);
     let total = slides.len() as u64 * UNITS;
     let classes = job.plan.task.classes.len();
-    let predictor = (!slides.is_empty()).then(|| Arc::new(Predictor::new(ensemble)));
+    let scanner = if slides.is_empty() { None } else { Some(Arc::new(job.scanner(ensemble)?)) };
     let mut pooled = Pooled::new(classes);
     let mut reports = Vec::new();
     let mut crashed = false;
     for (index, slide) in slides.iter().enumerate() {
-        let Some(predictor) = predictor.clone() else { break };
-        let (one, plan, reporter) = (slide.clone(), job.plan.clone(), reporter.clone());
+        let Some(scanner) = scanner.clone() else { break };
+        let (one, reporter) = (slide.clone(), reporter.clone());
         let offset = index as u64 * UNITS;
-        let run = move |_: &_| {
+        let maps = crops_dir(&work.layout.evaluations(&order.study, order.round), &slide.name);
+        let run = move |stop: &CancellationToken| {
             let seen = |done: u64, all: u64| {
                 reporter.say(offset + (done * UNITS).checked_div(all).unwrap_or(UNITS), total);
+                !stop.is_cancelled()
             };
-            Ok(evaluate_entry(&one, &plan.task, &plan.scan, &predictor, &seen))
+            scanner.evaluate(&one, &maps, &seen)
         };
         let done = computing(&work.compute, "evaluating a slide", run).await;
         crashed |= matches!(done, Err(SiteError::Crashed(_)));
-        match of_slide(done)? {
+        match survived(done)? {
             Ok(result) => {
                 work.journal.clear_problem(&slide.name).await?;
                 pooled.add(&result);
@@ -75,6 +76,7 @@ pub(crate) async fn held_out(job: &Job<'_>, ensemble: &Loaded) -> Result<Evaluat
         ece: pooled.ece(),
     };
     evaluation.validate(classes)?;
+    files::remove_dir(&work.layout.evaluations(&order.study, order.round))?;
     write_report(job, reports, &pooled)?;
     work.journal.put_evaluation(&evaluation).await?;
     // The first one that was kept is what is sent, now and after a restart.
@@ -83,25 +85,6 @@ pub(crate) async fn held_out(job: &Job<'_>, ensemble: &Loaded) -> Result<Evaluat
         path: work.layout.journal(),
         why: "has lost an evaluation; try again".to_owned(),
     })
-}
-
-/// Scans a slide and compares it with its reference mask; what is wrong is one sentence.
-pub(crate) fn evaluate_entry(
-    slide: &SlideEntry,
-    task: &Task,
-    settings: &ScanSettings,
-    predictor: &Predictor,
-    seen: &(dyn Fn(u64, u64) + Sync),
-) -> Result<SlideEvaluation, String> {
-    let labels = reference(slide, task)?;
-    let result = scan_entry(slide, task, settings, predictor, seen)?;
-    Ok(evaluate_slide(&result, &labels, task.classes.len()))
-}
-
-fn reference(slide: &SlideEntry, task: &Task) -> Result<image::GrayImage, String> {
-    let mask = slide.mask.as_ref().ok_or("has no reference mask; add masks/NAME.png")?;
-    let reader = open_slide(&slide.path, slide.mpp).map_err(|e| e.to_string())?;
-    read_mask_at(mask, reader.as_ref(), task.spacing_um, task.classes.len()).map_err(|e| e.to_string())
 }
 
 pub(crate) fn slide_report(name: &str, result: &SlideEvaluation) -> SlideReport {

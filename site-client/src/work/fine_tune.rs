@@ -236,8 +236,14 @@ mod tests {
 
     #[test]
     fn corrections_of_slides_that_are_held_out_now_are_not_trained_on() {
-        let slide =
-            |name: &str, split| SlideEntry { name: name.into(), path: name.into(), mask: None, split, mpp: None };
+        let slide = |name: &str, split| SlideEntry {
+            name: name.into(),
+            path: name.into(),
+            mask: None,
+            tissue: None,
+            split,
+            mpp: None,
+        };
         let slides = vec![slide("pool", Split::Pool), slide("test", Split::Test)];
         let folder = DataFolder { root: "data".into(), slides, problems: vec![] };
         let patch = |slide: &str| Selected {

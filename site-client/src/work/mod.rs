@@ -24,9 +24,11 @@ use crate::blobs::Blobs;
 use crate::config::SiteConfig;
 use crate::corrector::Corrector;
 use crate::error::SiteError;
+use crate::files;
 use crate::journal::Journal;
 use crate::layout::Layout;
 use crate::link::Link;
+use crate::scanner::Scanner;
 
 /// What every step works with.
 pub(crate) struct Work {
@@ -56,6 +58,17 @@ impl Job<'_> {
     /// The text from which the choice of patches derives.
     pub(crate) fn selection_seed(&self) -> String {
         format!("{}/select", self.seed())
+    }
+
+    /// An ensemble, ready to scan slides as the plan says.
+    pub(crate) fn scanner(&self, ensemble: &Ensemble) -> Result<Scanner, SiteError> {
+        Scanner::new(ensemble, self.plan.scan.clone(), self.work.config.scan_memory_bytes())
+    }
+
+    /// Removes the maps that rounds which were put aside have left.
+    pub(crate) fn clear_other_rounds(&self) -> Result<(), SiteError> {
+        let scratch = self.work.layout.scratch_of_other_rounds(&self.order.study, self.order.round);
+        scratch.iter().try_for_each(|folder| files::remove_dir(folder))
     }
 
     /// A reporter of how far a stage is.

@@ -6,15 +6,13 @@ use std::sync::Arc;
 
 use consilium_common::Digest;
 use consilium_common::messages::Stage;
-use consilium_common::plan::{Plan, ScanSettings, Task};
+use consilium_common::plan::Acquisition;
 use consilium_learning::acquisition::{self, PatchBox, ScoredPatch};
 use consilium_learning::dataset::{SlideEntry, Split};
-use consilium_learning::network::Predictor;
-use consilium_learning::scan::{ScanResult, scan_slide};
-use consilium_learning::slides::open_slide;
-use consilium_learning::tissue::TissueMask;
-use consilium_learning::uncertainty::Map;
+use consilium_learning::scan::Maps;
+use consilium_learning::uncertainty::quantise;
 use image::GrayImage;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Job, Loaded, Reporter, computing};
@@ -22,6 +20,7 @@ use crate::corrector::picture;
 use crate::error::SiteError;
 use crate::files;
 use crate::journal::ScanRow;
+use crate::scanner::{OfSlide, Scanner, of_slide};
 
 /// Units of progress a slide: scans report in tiles, slides differ in tiles.
 const UNITS: u64 = 1000;
@@ -32,13 +31,14 @@ pub(crate) async fn pool(job: &Job<'_>, ensemble: &Loaded) -> Result<(), SiteErr
     if work.journal.selections(&order.study).await?.contains_key(&order.round.0) {
         return Ok(());
     }
+    job.clear_other_rounds()?;
     let folder = job.data().await?;
     let slides: Vec<SlideEntry> = folder.of(Split::Pool).cloned().collect();
     let done = work.journal.scans(&order.study, order.round).await?;
     let taken = boxes_taken(job).await?;
     let reporter = job.reporter(Stage::Scan);
     let total = slides.len() as u64 * UNITS;
-    let mut predictor = None;
+    let mut scanner = None;
     for (index, slide) in slides.iter().enumerate() {
         if done.contains_key(&slide.name) {
             continue;
@@ -47,20 +47,26 @@ pub(crate) async fn pool(job: &Job<'_>, ensemble: &Loaded) -> Result<(), SiteErr
             skip(job, index, slide, why).await?;
             continue;
         }
-        let predictor = predictor.get_or_insert_with(|| Arc::new(Predictor::new(ensemble)));
+        let scanner = match &scanner {
+            Some(scanner) => Arc::clone(scanner),
+            None => Arc::clone(scanner.insert(Arc::new(job.scanner(ensemble)?))),
+        };
         let exclude = taken.iter().filter(|(name, _)| *name == slide.name).map(|(_, b)| *b).collect();
+        let dir = crops_dir(&work.layout.scans(&order.study, order.round), &slide.name);
+        let maps_dir = dir.with_extension("maps");
         let scan = OneScan {
             slide: slide.clone(),
-            plan: job.plan.clone(),
+            acquisition: job.plan.acquisition.clone(),
             exclude,
             seed: job.selection_seed(),
-            dir: crops_dir(&work.layout.scans(&order.study, order.round), &slide.name),
-            predictor: Arc::clone(predictor),
+            maps: maps_dir.clone(),
+            dir,
+            scanner,
             reporter: reporter.clone(),
             offset: index as u64 * UNITS,
             total,
         };
-        match of_slide(computing(&work.compute, "scanning a slide", move |_| scan.run()).await)? {
+        match survived(computing(&work.compute, "scanning a slide", move |stop| scan.run(stop)).await)? {
             Ok(candidates) => {
                 work.journal.put_scan(order, &slide.name, &ScanRow { candidates, problem: None }).await?;
                 work.journal.clear_problem(&slide.name).await?;
@@ -68,13 +74,14 @@ pub(crate) async fn pool(job: &Job<'_>, ensemble: &Loaded) -> Result<(), SiteErr
             }
             Err(why) => skip(job, index, slide, why).await?,
         }
+        files::remove_dir(&maps_dir)?;
         reporter.say((index as u64 + 1) * UNITS, total);
     }
     Ok(())
 }
 
 /// A crash in a slide's decoder or scan is the slide's fault: it is left out, and the round goes on with the others.
-pub(super) fn of_slide<T>(done: Result<Result<T, String>, SiteError>) -> Result<Result<T, String>, SiteError> {
+pub(super) fn survived<T>(done: OfSlide<T>) -> OfSlide<T> {
     match done {
         Err(crash @ SiteError::Crashed(_)) => Ok(Err(crash.to_string())),
         done => done,
@@ -96,49 +103,43 @@ async fn boxes_taken(job: &Job<'_>) -> Result<Vec<(String, PatchBox)>, SiteError
 
 struct OneScan {
     slide: SlideEntry,
-    plan: Plan,
+    acquisition: Acquisition,
     exclude: Vec<PatchBox>,
     seed: String,
+    /// The slide's maps, while it is scanned.
+    maps: PathBuf,
+    /// What is kept of them.
     dir: PathBuf,
-    predictor: Arc<Predictor>,
+    scanner: Arc<Scanner>,
     reporter: Reporter,
     offset: u64,
     total: u64,
 }
 
 impl OneScan {
-    /// The outer error is this site's (a full disk), the inner one the slide's.
-    fn run(self) -> Result<Result<Vec<ScoredPatch>, String>, SiteError> {
+    fn run(self, stop: &CancellationToken) -> OfSlide<Vec<ScoredPatch>> {
         let seen = |done: u64, all: u64| {
             self.reporter.say(self.offset + (done * UNITS).checked_div(all).unwrap_or(UNITS), self.total);
+            !stop.is_cancelled()
         };
-        let result = match scan_entry(&self.slide, &self.plan.task, &self.plan.scan, &self.predictor, &seen) {
-            Ok(result) => result,
+        let maps = match self.scanner.scan(&self.slide, &self.maps, &seen)? {
+            Ok(maps) => maps,
             Err(why) => return Ok(Err(why)),
         };
-        let settings = &self.plan.acquisition;
-        let all = acquisition::candidates(&result, &self.slide.name, settings, &self.exclude);
+        let all = match of_slide(acquisition::candidates(&maps, &self.slide.name, &self.acquisition, &self.exclude))? {
+            Ok(all) => all,
+            Err(why) => return Ok(Err(why)),
+        };
         // What will be selected over all slides is, of each slide, a prefix of this.
-        let kept = acquisition::select(all, settings, &self.seed);
+        let kept = acquisition::select(all, &self.acquisition, &self.seed);
         files::create_dir(&self.dir)?;
         for patch in &kept {
-            write_crops(&self.dir, &result, patch.patch)?;
+            if let Err(why) = write_crops(&self.dir, &maps, patch.patch)? {
+                return Ok(Err(why));
+            }
         }
         Ok(Ok(kept))
     }
-}
-
-/// Opens and scans a slide; what is wrong is one sentence.
-pub(crate) fn scan_entry(
-    slide: &SlideEntry,
-    task: &Task,
-    settings: &ScanSettings,
-    predictor: &Predictor,
-    seen: &(dyn Fn(u64, u64) + Sync),
-) -> Result<ScanResult, String> {
-    let reader = open_slide(&slide.path, slide.mpp).map_err(|e| e.to_string())?;
-    let tissue = TissueMask::of(reader.as_ref()).map_err(|e| e.to_string())?;
-    scan_slide(reader.as_ref(), &tissue, predictor, task, settings, seen).map_err(|e| e.to_string())
 }
 
 /// Where the crops of a slide lie. A digest stands for the name, which may hold anything.
@@ -150,15 +151,18 @@ pub(crate) fn crop_path(dir: &Path, patch: PatchBox, kind: &str) -> PathBuf {
     dir.join(format!("{}-{}-{kind}.png", patch.x, patch.y))
 }
 
-fn write_crops(dir: &Path, result: &ScanResult, patch: PatchBox) -> Result<(), SiteError> {
-    let labels = picture::crop_labels(&result.labels, patch);
-    let uncertainty = quantised(&result.uncertainty, patch);
-    files::write_atomic(&crop_path(dir, patch, "prediction"), &picture::png(labels)?, files::SHARED)?;
-    files::write_atomic(&crop_path(dir, patch, "uncertainty"), &picture::png(uncertainty)?, files::SHARED)
-}
-
-fn quantised(map: &Map, patch: PatchBox) -> GrayImage {
-    map.crop(patch.x, patch.y, patch.side, patch.side).to_gray8()
+fn write_crops(dir: &Path, maps: &dyn Maps, patch: PatchBox) -> OfSlide<()> {
+    let crop = match of_slide(maps.read(patch.x..patch.x + patch.side, patch.y..patch.y + patch.side))? {
+        Ok(crop) => crop,
+        Err(why) => return Ok(Err(why)),
+    };
+    let eight_bit = crop.uncertainty.iter().map(|&nats| quantise(nats)).collect();
+    for (kind, values) in [("prediction", crop.labels), ("uncertainty", eight_bit)] {
+        // One value a pixel: candidates lie inside the slide.
+        let image = GrayImage::from_raw(crop.width, crop.rows, values).unwrap_or_default();
+        files::write_atomic(&crop_path(dir, patch, kind), &picture::png(image)?, files::SHARED)?;
+    }
+    Ok(Ok(()))
 }
 
 #[cfg(test)]
@@ -172,9 +176,9 @@ mod tests {
         let crash = computing(&compute, "scanning a slide", |_| -> Result<Result<(), String>, _> {
             panic!("a decoder of a broken slide")
         });
-        let why = of_slide(crash.await).unwrap().unwrap_err();
+        let why = survived(crash.await).unwrap().unwrap_err();
         assert!(why.contains("scanning a slide stopped unexpectedly"), "{why}");
         assert_eq!(compute.available_permits(), 1, "the next slide can be computed");
-        assert!(matches!(of_slide::<()>(Err(SiteError::Stopped)), Err(SiteError::Stopped)));
+        assert!(matches!(survived::<()>(Err(SiteError::Stopped)), Err(SiteError::Stopped)));
     }
 }

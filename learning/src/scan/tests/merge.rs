@@ -4,11 +4,12 @@ use consilium_common::plan::ScanSettings;
 use image::{GrayImage, RgbImage, imageops};
 use proptest::prelude::*;
 
-use super::super::{TilePredictor, gaussian_weights, scan_within, tile_starts};
+use super::super::{Maps, Resources, ScanJob, TilePredictor, gaussian_weights, tile_starts};
 use super::fakes::{Fake, picture, spacing, task};
-use super::{everywhere, slide};
+use super::{everywhere, scan, slide};
 use crate::slides::FlatSlide;
-use crate::uncertainty::{predictive_entropy, uncertainty};
+use crate::tissue::TissueMask;
+use crate::uncertainty::{predictive_entropy, quantise, uncertainty};
 
 /// Member probabilities `[members, classes, pixels]` of an image at least as large as a tile, all in memory, in f64.
 fn whole_image(image: &RgbImage, fake: &Fake, settings: &ScanSettings) -> Vec<f32> {
@@ -38,10 +39,10 @@ fn whole_image(image: &RgbImage, fake: &Fake, settings: &ScanSettings) -> Vec<f3
     sums.iter().enumerate().map(|(i, sum)| (sum / total[i % pixels]) as f32).collect()
 }
 
-fn agree(got: &[f32], expected: &[f32]) -> Result<(), TestCaseError> {
+fn agree(got: &[f32], expected: &[f32], within: f32) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.len(), expected.len());
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {
-        prop_assert!((g - e).abs() < 2e-5, "pixel {}: {} is not {}", i, g, e);
+        prop_assert!((g - e).abs() < within, "pixel {}: {} is not {}", i, g, e);
     }
     Ok(())
 }
@@ -56,19 +57,22 @@ proptest! {
         let (width, height) = (tile + extra_width, tile + extra_height);
         let settings = ScanSettings { tile_px: tile, step, min_tissue: 0.0 };
         let fake = Fake::new(members, classes);
-        let scan = scan_within(
-            &slide(width, height), everywhere(width, height), &fake, &task(classes), &settings, &|_, _| (),
+        let (scan, _) = scan(
+            &slide(width, height), everywhere(width, height), &fake, &task(classes), &settings, &|_, _| true,
         ).unwrap();
         let expected = whole_image(&picture(width, height), &fake, &settings);
-        agree(&scan.uncertainty.data, &uncertainty(&expected, members, classes))?;
-        agree(&scan.entropy.data, &predictive_entropy(&expected, members, classes))?;
+        // Maps are kept in steps of 1/3060 nat.
+        agree(&scan.uncertainty, &uncertainty(&expected, members, classes), 4e-4)?;
+        agree(&scan.entropy, &predictive_entropy(&expected, members, classes), 2e-4)?;
         let pixels = (width * height) as usize;
         let mean = |c: usize, i: usize| (0..members).map(|m| expected[(m * classes + c) * pixels + i]).sum::<f32>() / members as f32;
         for i in 0..pixels {
-            let best = mean(usize::from(scan.labels.as_raw()[i]), i);
+            let best = mean(usize::from(scan.labels[i]), i);
             prop_assert!((0..classes).all(|c| mean(c, i) <= best + 2e-5));
-            prop_assert!((scan.confidence.data[i] - best).abs() < 2e-5);
-            prop_assert!((scan.foreground.data[i] - (1.0 - mean(0, i))).abs() < 2e-5);
+            prop_assert!((scan.confidence(i) - best).abs() < 6e-5);
+            for c in 1..classes {
+                prop_assert!((scan.probabilities[c - 1][i] - mean(c, i)).abs() < 3e-5);
+            }
         }
     }
 }
@@ -77,24 +81,35 @@ proptest! {
 fn one_tile_equals_the_network_itself() {
     let (fake, image) = (Fake::new(3, 4), picture(16, 16));
     let settings = ScanSettings { tile_px: 16, step: 0.5, min_tissue: 0.0 };
-    let scan = scan_within(&slide(16, 16), everywhere(16, 16), &fake, &task(4), &settings, &|_, _| ()).unwrap();
+    let (scan, _) = scan(&slide(16, 16), everywhere(16, 16), &fake, &task(4), &settings, &|_, _| true).unwrap();
     let direct: Vec<f32> = (0..3).flat_map(|m| fake.probabilities(m, std::slice::from_ref(&image))).collect();
-    assert_eq!(scan.uncertainty.data, uncertainty(&direct, 3, 4), "no weights, so not even a rounding");
-    assert_eq!(scan.entropy.data, predictive_entropy(&direct, 3, 4));
+    let eight_bit = |nats: &[f32]| nats.iter().map(|&nats| quantise(nats)).collect::<Vec<_>>();
+    assert_eq!(eight_bit(&scan.uncertainty), eight_bit(&uncertainty(&direct, 3, 4)), "no weights, so no rounding");
+    for (got, expected) in scan.entropy.iter().zip(predictive_entropy(&direct, 3, 4)) {
+        assert!((got - expected).abs() < 2e-4);
+    }
 }
 
 #[test]
-fn the_number_of_cores_changes_nothing() {
+fn cores_readers_and_memory_change_nothing() {
     let tissue = GrayImage::from_fn(90, 70, |x, y| image::Luma([u8::from((x / 9 + y / 7) % 3 != 0)]));
-    let scan = |threads: usize| {
+    let tissue = TissueMask::from_image(tissue);
+    let (slide, fake, task) = (FlatSlide::new(picture(90, 70), spacing()), Fake::new(3, 3), task(3));
+    let settings = ScanSettings { tile_px: 16, step: 0.5, min_tissue: 0.05 };
+    let scan = |threads: usize, readers: usize, memory_bytes: u64| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let settings = ScanSettings { tile_px: 16, step: 0.5, min_tissue: 0.05 };
-        let slide = FlatSlide::new(picture(90, 70), spacing());
-        let fake = Fake::new(3, 3);
-        pool.install(|| scan_within(&slide, tissue.clone(), &fake, &task(3), &settings, &|_, _| ()).unwrap())
+        let resources = Resources { memory_bytes, readers };
+        let job =
+            ScanJob { slide: &slide, tissue: &tissue, predictor: &fake, task: &task, settings: &settings, resources };
+        let maps = pool.install(|| job.in_memory(&|_, _| true).unwrap());
+        maps.read(0..90, 0..70).unwrap()
     };
-    let (one, four) = (scan(1), scan(4));
-    assert_eq!(one.labels, four.labels);
-    assert_eq!(one.uncertainty, four.uncertainty);
-    assert_eq!(one.confidence, four.confidence);
+    let reference = scan(1, 1, 1 << 20);
+    for (threads, readers, memory_bytes) in [(4, 1, 1 << 20), (2, 3, 1), (1, 2, 16 * 41 * 50)] {
+        assert_eq!(
+            scan(threads, readers, memory_bytes),
+            reference,
+            "{threads} threads, {readers} readers, {memory_bytes}"
+        );
+    }
 }

@@ -72,7 +72,7 @@ fn the_folder_explains_itself() {
     let png = |kind: &str| format!("patch-01-{kind}.png");
     assert_eq!(names, ["README.txt".into(), png("image"), png("overlay"), png("prediction"), png("uncertainty")]);
     let readme = fs::read_to_string(scene.shared.join("README.txt")).unwrap();
-    assert!(readme.contains("  1  #e6194b  tumour\n"), "{readme}");
+    assert!(readme.contains("  1  #009e73  tumour\n"), "{readme}");
     assert!(readme.contains("patch-01  slide S1  x 64  y 96"), "{readme}");
 }
 

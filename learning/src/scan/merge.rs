@@ -1,0 +1,126 @@
+//! The merging side of a scan: adds up the networks' outputs, and keeps the rows that are final.
+
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use super::bands::Bands;
+use super::pipeline::all_holes;
+use super::reader::Decoded;
+use super::slab::SLAB_ROWS;
+use super::store::Store;
+use super::strip::Strip;
+use super::timing::Clocks;
+use super::window::{Frame, Window};
+use super::{ScanError, ScanJob};
+use crate::slides::SlideReader;
+use crate::tissue::TissueView;
+
+/// How often the seconds so far are kept.
+const KEEP_TIMING: Duration = Duration::from_secs(5);
+
+/// One batch after the networks.
+pub(super) struct Predicted {
+    /// What was read.
+    pub(super) batch: Decoded,
+    /// Of each member, `[tiles, classes, tile, tile]`.
+    pub(super) outputs: Vec<Vec<f32>>,
+}
+
+pub(super) struct Merge<'a> {
+    slide: &'a dyn SlideReader,
+    counts: (usize, usize),
+    frame: &'a Frame,
+    tissue: &'a TissueView<'a>,
+    windows: &'a [Window],
+    store: &'a Store,
+    clocks: &'a Clocks,
+}
+
+impl<'a> Merge<'a> {
+    pub(super) fn new(
+        job: &ScanJob<'a>,
+        frame: &'a Frame,
+        tissue: &'a TissueView<'a>,
+        windows: &'a [Window],
+        store: &'a Store,
+        clocks: &'a Clocks,
+    ) -> Self {
+        let counts = (job.predictor.members(), job.predictor.classes());
+        Self { slide: job.slide, counts, frame, tissue, windows, store, clocks }
+    }
+
+    /// Merges all lanes. Ends quietly when the networks stop sending: they know why.
+    pub(super) fn run(self, predicted: &Receiver<Predicted>) -> Result<(), ScanError> {
+        let (mut kept, clocks, mut holes) = (Instant::now(), self.clocks, 0);
+        for window in self.windows {
+            let top = window.rows.first().map_or(window.done, |row| row.y);
+            let height = self.store.layout.height;
+            let mut bands = Bands::new(self.counts, window.lane, (height, top), self.frame, self.tissue);
+            let mut lane = Lane::new(window, self.counts.1);
+            for row in &window.rows {
+                if let Some(strip) = clocks.accumulate.time(|| bands.advance(row.y)) {
+                    // Before the rows in which they lie: whoever goes on from these rows must know them.
+                    let met = self.slide.holes().len();
+                    if met > holes {
+                        holes = met;
+                        self.store.put_holes(&all_holes(self.store, self.slide))?;
+                    }
+                    clocks.write.time(|| lane.push(&strip, self.store))?;
+                }
+                for columns in &row.batches {
+                    let Ok(Predicted { batch, outputs }) = predicted.recv() else { return Ok(()) };
+                    clocks.accumulate.time(|| {
+                        bands.colour(&batch);
+                        bands.add(columns, &outputs)
+                    })?;
+                }
+                if kept.elapsed() > KEEP_TIMING {
+                    kept = Instant::now();
+                    self.store.put_timing(&clocks.timing())?;
+                }
+            }
+            let strip = clocks.accumulate.time(|| bands.finish());
+            clocks.write.time(|| lane.push(&strip, self.store))?;
+        }
+        Ok(())
+    }
+}
+
+/// The rows of a lane on their way into slabs.
+struct Lane {
+    number: usize,
+    /// The slab that is being filled, and how many of its rows are.
+    slab: Strip,
+    filled: u32,
+    classes: usize,
+}
+
+impl Lane {
+    fn new(window: &Window, classes: usize) -> Self {
+        let slab = Strip::background(window.done, 0, window.lane.1 - window.lane.0, classes);
+        Self { number: window.number, slab, filled: 0, classes }
+    }
+
+    /// Takes rows that follow those before; rows that were finished earlier are passed over.
+    fn push(&mut self, strip: &Strip, store: &Store) -> Result<(), ScanError> {
+        let mut next = self.slab.y + self.filled;
+        let end = strip.y + strip.rows;
+        while next < end {
+            if self.filled == 0 {
+                let rows = SLAB_ROWS.min(store.layout.height - next);
+                self.slab = Strip::background(next, rows, self.slab.width, self.classes);
+            }
+            let rows = (self.slab.rows - self.filled).min(end - next);
+            let columns = 0..self.slab.width as usize;
+            let (from, to) = ((next - strip.y) as usize, self.filled as usize);
+            self.slab.paste(strip, columns, from, rows as usize, 0, to);
+            self.filled += rows;
+            next += rows;
+            if self.filled == self.slab.rows {
+                store.put(self.number, &self.slab)?;
+                (self.slab.y, self.filled) = (next, 0);
+            }
+        }
+        Ok(())
+    }
+}
