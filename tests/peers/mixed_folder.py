@@ -95,7 +95,7 @@ def main():
             polygons += 1
             if not shapely.geometry.shape(feature["geometry"]).is_valid:
                 problems.append(f"{outlines.name}: an outline is not valid")
-    print(f"{len(scanned)} scanned, {len(list(out.glob('*.tif')))} pyramids opened, {polygons} outlines checked")
+    print(f"{len(scanned)} scanned, {len(list(out.glob('*/*.tif')))} pyramids opened, {polygons} outlines checked")
     print("\n".join(problems) or "as it should be")
     sys.exit(bool(problems))
 
