@@ -27,6 +27,7 @@ mod resample;
 mod scale;
 mod spacing;
 mod tiled;
+mod tiles;
 mod zarr;
 
 use std::path::Path;
@@ -35,20 +36,20 @@ use consilium_common::Mpp;
 use image::RgbImage;
 
 pub use about::{About, Hole};
-pub use dicom::DicomSlide;
 pub use error::SlideError;
 pub use flat::FlatSlide;
 pub use mask::{MaskReader, check_mask, read_mask_at};
 pub use openslide::{LibraryError, OpenSlideInfo, OpenSlideSlide, openslide_library, set_openslide_library};
 pub use pyramid::{PyramidKind, PyramidWriter, write_pyramid};
 pub use scale::{level_at, read_at, size_at, thumbnail};
-pub use tiled::TiledSlide;
-pub use zarr::ZarrSlide;
 
 pub(crate) use dicom::series_of;
 pub(crate) use file::{holds_dicom, is_dicom, is_zarr};
 
+use dicom::DicomSlide;
 use file::Kind;
+use tiled::TiledSlide;
+use zarr::ZarrSlide;
 
 /// One resolution of a slide.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,18 +12,15 @@ mod series;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use consilium_common::{Mpp, limits};
-use image::RgbImage;
 
-use super::about::Holes;
-use super::cache::{Tile, TileCache};
 use super::error::SlideError;
 use super::file::SharedFile;
 use super::grid::Grid;
 use super::pages::downsample;
-use super::{About, Hole, Level, SlideReader, spacing};
+use super::tiles::{TileReader, TileSource};
+use super::{About, Level, spacing};
 use facts::{Facts, Syntax};
 use frames::Frames;
 use pixels::{Coding, Photometric};
@@ -31,16 +28,13 @@ use series::{Group, Instance, Tiling};
 
 pub(crate) use series::series_of;
 
-/// A DICOM slide. Reads share the open files without a lock; tiles of one read are decoded on all cores.
+/// A DICOM slide. Reads share the open files without a lock.
+pub(super) type DicomSlide = TileReader<DicomTiles>;
+
+/// The frames of all levels.
 #[derive(Debug)]
-pub struct DicomSlide {
-    path: PathBuf,
+pub(super) struct DicomTiles {
     images: Vec<Image>,
-    levels: Vec<Level>,
-    mpp: Mpp,
-    cache: TileCache,
-    holes: Holes,
-    about: About,
 }
 
 /// The frames of one level.
@@ -65,7 +59,7 @@ impl DicomSlide {
     ///
     /// # Errors
     /// See [`super::open_slide`].
-    pub fn open(path: &Path, mpp: Option<Mpp>) -> Result<Self, SlideError> {
+    pub(super) fn open(path: &Path, mpp: Option<Mpp>) -> Result<Self, SlideError> {
         let mut warnings = Vec::new();
         let mut groups = series::groups(series::gather(path)?, &mut warnings)?;
         if groups.len() > limits::MAX_LEVELS {
@@ -82,58 +76,18 @@ impl DicomSlide {
         about.warnings.append(&mut warnings);
         let mpp = mpp.map_or(stated, Ok)?;
         let images = groups.into_iter().map(image).collect::<Result<Vec<_>, _>>()?;
-        let (cache, holes) = (TileCache::default(), Holes::default());
-        Ok(Self { path: path.to_owned(), images, levels, mpp, cache, holes, about })
-    }
-
-    fn tile(&self, level: usize, index: u64) -> Result<Tile, SlideError> {
-        if let Some(tile) = self.cache.get((level, index)) {
-            return Ok(tile);
-        }
-        let image = &self.images[level];
-        let blank = || vec![255; image.grid.tile_pixels() * 3];
-        let rgb = match image.tiling.frame(index).map(|(source, frame)| image.sources[source].rgb(frame)) {
-            None => blank(),
-            Some(Ok(rgb)) => rgb,
-            Some(Err(SlideError::Damaged { why, .. })) => {
-                let hole = image.grid.hole(index, level, self.levels[level].downsample, why).within(self.levels[0]);
-                self.holes.add(&self.path, index, hole, image.grid.tiles())?;
-                blank()
-            }
-            Some(Err(other)) => return Err(other),
-        };
-        let tile = Arc::new(rgb);
-        self.cache.put((level, index), Arc::clone(&tile));
-        Ok(tile)
+        Ok(Self::new(path, DicomTiles { images }, levels, mpp, about))
     }
 }
 
-impl SlideReader for DicomSlide {
-    fn levels(&self) -> &[Level] {
-        &self.levels
+impl TileSource for DicomTiles {
+    fn grid(&self, level: usize) -> Option<Grid> {
+        self.images.get(level).map(|image| image.grid)
     }
 
-    fn mpp(&self) -> Mpp {
-        self.mpp
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn about(&self) -> About {
-        self.about.clone()
-    }
-
-    fn holes(&self) -> Vec<Hole> {
-        self.holes.all()
-    }
-
-    fn read_level(&self, level: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, SlideError> {
-        let Some(image) = self.images.get(level) else {
-            return Err(SlideError::NoSuchLevel { path: self.path.clone(), level, levels: self.levels.len() });
-        };
-        image.grid.read(self, level, (x, y), (w, h), |index| self.tile(level, index))
+    fn rgb(&self, _: &Path, level: usize, index: u64) -> Result<Option<Vec<u8>>, SlideError> {
+        let image = &self.images[level];
+        image.tiling.frame(index).map(|(source, frame)| image.sources[source].rgb(frame)).transpose()
     }
 }
 

@@ -11,30 +11,25 @@ mod series;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use consilium_common::Mpp;
-use image::RgbImage;
 
-use super::about::Holes;
-use super::cache::{Tile, TileCache};
 use super::error::SlideError;
+use super::grid::Grid;
 use super::pages::downsample;
-use super::{About, Hole, Level, SlideReader, spacing};
+use super::tiles::{TileReader, TileSource};
+use super::{About, Level, spacing};
 use metadata::Array;
 
-/// An OME-Zarr slide. Chunks are files of their own; those of one read are decoded on all cores.
+/// An OME-Zarr slide. Chunks are files of their own.
+pub(super) type ZarrSlide = TileReader<ZarrTiles>;
+
+/// The chunks of all levels.
 #[derive(Debug)]
-pub struct ZarrSlide {
-    path: PathBuf,
+pub(super) struct ZarrTiles {
     /// The slide's folder without links; nothing outside it is read.
     root: PathBuf,
     arrays: Vec<Array>,
-    levels: Vec<Level>,
-    mpp: Mpp,
-    cache: TileCache,
-    holes: Holes,
-    about: About,
 }
 
 impl ZarrSlide {
@@ -42,7 +37,7 @@ impl ZarrSlide {
     ///
     /// # Errors
     /// See [`super::open_slide`].
-    pub fn open(path: &Path, mpp: Option<Mpp>) -> Result<Self, SlideError> {
+    pub(super) fn open(path: &Path, mpp: Option<Mpp>) -> Result<Self, SlideError> {
         let found = metadata::read(path)?;
         let root = path.canonicalize().map_err(|e| SlideError::read(path, "folder", e))?;
         let stated = match found.sides_um {
@@ -53,30 +48,18 @@ impl ZarrSlide {
         about.warnings.extend(found.warnings);
         let (levels, arrays) = select(found.arrays, &mut about.warnings);
         let mpp = mpp.map_or(stated, Ok)?;
-        let (cache, holes) = (TileCache::default(), Holes::default());
-        Ok(Self { path: path.to_owned(), root, arrays, levels, mpp, cache, holes, about })
+        Ok(Self::new(path, ZarrTiles { root, arrays }, levels, mpp, about))
     }
+}
 
-    fn tile(&self, level: usize, index: u64) -> Result<Tile, SlideError> {
-        if let Some(tile) = self.cache.get((level, index)) {
-            return Ok(tile);
-        }
-        let array = &self.arrays[level];
-        let rgb = match self.rgb(array, index) {
-            Err(SlideError::Damaged { why, .. }) => {
-                let hole = array.grid.hole(index, level, self.levels[level].downsample, why).within(self.levels[0]);
-                self.holes.add(&self.path, index, hole, array.grid.tiles())?;
-                vec![255; array.grid.tile_pixels() * 3]
-            }
-            decoded => decoded?,
-        };
-        let tile = Arc::new(rgb);
-        self.cache.put((level, index), Arc::clone(&tile));
-        Ok(tile)
+impl TileSource for ZarrTiles {
+    fn grid(&self, level: usize) -> Option<Grid> {
+        self.arrays.get(level).map(|array| array.grid)
     }
 
     /// A tile from its chunks: one, or one for each channel.
-    fn rgb(&self, array: &Array, index: u64) -> Result<Vec<u8>, SlideError> {
+    fn rgb(&self, path: &Path, level: usize, index: u64) -> Result<Option<Vec<u8>>, SlideError> {
+        let array = &self.arrays[level];
         let (column, row) = array.grid.place(index);
         let strides = strides(&array.chunks);
         let (step_x, step_y) = (strides[array.axes.x], strides[array.axes.y]);
@@ -89,7 +72,7 @@ impl ZarrSlide {
                 None => (0, 0),
             };
             if chunk.as_ref().is_none_or(|(held, _)| *held != deep) {
-                chunk = Some((deep, self.chunk(array, column, row, deep)?));
+                chunk = Some((deep, self.chunk(path, array, column, row, deep)?));
             }
             let Some((_, samples)) = &chunk else { continue };
             for (y, line) in rgb.chunks_exact_mut(width * 3).enumerate().take(height) {
@@ -102,11 +85,13 @@ impl ZarrSlide {
                 }
             }
         }
-        Ok(rgb)
+        Ok(Some(rgb))
     }
+}
 
+impl ZarrTiles {
     /// The samples of the chunk at a column, a row and a depth of channels.
-    fn chunk(&self, array: &Array, column: u32, row: u32, deep: usize) -> Result<Vec<u8>, SlideError> {
+    fn chunk(&self, path: &Path, array: &Array, column: u32, row: u32, deep: usize) -> Result<Vec<u8>, SlideError> {
         let mut place = vec![0; array.chunks.len()];
         (place[array.axes.x], place[array.axes.y]) = (column as usize, row as usize);
         if let Some(c) = array.axes.c {
@@ -114,49 +99,20 @@ impl ZarrSlide {
         }
         let name = place.iter().map(usize::to_string).collect::<Vec<_>>().join(&array.separator.to_string());
         let expected = array.chunk_bytes();
-        let damaged = |why: String| SlideError::damaged(&self.path, format!("chunk {name} cannot be decoded: {why}"));
+        let damaged = |why: String| SlideError::damaged(path, format!("chunk {name} cannot be decoded: {why}"));
         let file = match array.folder.join(&name).canonicalize() {
             Ok(file) if file.starts_with(&self.root) => file,
             Ok(_) => return Err(damaged("it is a link out of its folder".to_owned())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![array.fill; expected]),
-            Err(e) => return Err(SlideError::read(&self.path, &format!("chunk {name}"), e)),
+            Err(e) => return Err(SlideError::read(path, &format!("chunk {name}"), e)),
         };
         // No coding inflates a chunk beyond a few times its size.
         let most = expected as u64 * 4 + (1 << 20);
-        let stored = stored(&file, most).map_err(|e| SlideError::read(&self.path, &format!("chunk {name}"), e))?;
+        let stored = stored(&file, most).map_err(|e| SlideError::read(path, &format!("chunk {name}"), e))?;
         if stored.len() as u64 > most {
             return Err(damaged("it is larger than its pixels".to_owned()));
         }
         array.codec.unpack(stored, expected).map_err(damaged)
-    }
-}
-
-impl SlideReader for ZarrSlide {
-    fn levels(&self) -> &[Level] {
-        &self.levels
-    }
-
-    fn mpp(&self) -> Mpp {
-        self.mpp
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn about(&self) -> About {
-        self.about.clone()
-    }
-
-    fn holes(&self) -> Vec<Hole> {
-        self.holes.all()
-    }
-
-    fn read_level(&self, level: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, SlideError> {
-        let Some(array) = self.arrays.get(level) else {
-            return Err(SlideError::NoSuchLevel { path: self.path.clone(), level, levels: self.levels.len() });
-        };
-        array.grid.read(self, level, (x, y), (w, h), |index| self.tile(level, index))
     }
 }
 
