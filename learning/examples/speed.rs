@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for side in [128, 256] {
         let tile = |i: u32| image::imageops::crop_imm(&image, i * 8, i * 3, side, side).to_image();
         let tiles: Vec<RgbImage> = (0..32).map(tile).collect();
-        measure(&format!("prediction of {side} px"), tiles.len(), || predictor.probabilities(0, &tiles));
+        measure(&format!("prediction of {side} px"), tiles.len(), || predictor.predict(0, &tiles, &mut Vec::new()));
     }
     Ok(())
 }

@@ -3,6 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use image::RgbImage;
+
+use crate::scan::TilePredictor;
+
 /// A file or folder of the real data: in `$CONSILIUM_DATA`, else in `shared/data` beside the checkout. Where it is not
 /// there, says so past the test harness, which hides what passing tests print.
 pub(crate) fn real_data(relative: &str) -> Option<PathBuf> {
@@ -14,4 +18,11 @@ pub(crate) fn real_data(relative: &str) -> Option<PathBuf> {
     }
     let _ = writeln!(std::io::stderr(), "SKIPPED: {relative} is not in {}; set CONSILIUM_DATA", root.display());
     None
+}
+
+/// What one member says of tiles, `[tiles, classes, height, width]`.
+pub(crate) fn predicted(predictor: &dyn TilePredictor, member: usize, tiles: &[RgbImage]) -> Vec<f32> {
+    let mut out = Vec::new();
+    predictor.predict(member, tiles, &mut out);
+    out
 }

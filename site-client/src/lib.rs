@@ -14,6 +14,7 @@ pub mod doctor;
 mod enrol;
 mod error;
 mod files;
+mod fingerprint;
 mod identity;
 mod journal;
 pub mod layout;

@@ -1,8 +1,6 @@
 //! One ensemble over one slide after another: what the daemon's scan and evaluation and the offline commands share.
 
-use std::fs;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use consilium_common::plan::{ScanSettings, Task};
 use consilium_common::{Digest, GenerationNumber};
@@ -18,13 +16,13 @@ use consilium_learning::tissue::{Found, TissueMask, TissueSettings};
 
 use crate::error::SiteError;
 use crate::files;
+use crate::fingerprint::fingerprint;
 
 /// Raised when the same slide, bundle and settings would give other maps.
 const VERSION: u32 = 1;
 
-/// Bytes of maps that are read at once after a scan, and what a pixel of them takes on the way.
-const STRIP_BYTES: u32 = 64 << 20;
-const BYTES_PER_PX: u32 = 45;
+/// Bytes of maps that are read at once after a scan.
+const STRIP_BYTES: usize = 64 << 20;
 
 /// What one slide gave: the outer error is this site's (a full disk, a stop), the inner one the slide's, one sentence.
 pub(crate) type OfSlide<T> = Result<Result<T, String>, SiteError>;
@@ -82,10 +80,12 @@ impl Scanner {
     }
 
     /// The maps of a slide, in `folder`; what an earlier scan of the same key has finished there is not done again. Of a
-    /// slide that cannot be scanned nothing is kept.
+    /// slide that cannot be scanned nothing is kept, unless the next try could do better.
     pub(crate) fn maps(&self, slide: &Examined, folder: &Path, key: &str, seen: Progress<'_>) -> OfSlide<ScanMaps> {
-        let maps = of_slide(self.job(slide.reader.as_ref(), &slide.tissue.mask).in_folder(folder, key, seen))?;
-        if maps.is_err() {
+        let maps = self.job(slide.reader.as_ref(), &slide.tissue.mask).in_folder(folder, key, seen);
+        let passing = maps.as_ref().is_err_and(may_pass);
+        let maps = of_slide(maps)?;
+        if maps.is_err() && !passing {
             files::remove_dir(folder)?;
         }
         Ok(maps)
@@ -133,7 +133,7 @@ impl Scanner {
         let picture = thumbnail(reader, OVERLAY_SIDE)?;
         let mut writers = Writers::create(out, &slide.entry.name, &self.task, size, level0_px, picture)?;
         let mut summary = SummaryBuilder::new(&self.task, size.0, size.1);
-        maps.each_strip(0..size.1, rows_at_once(size.0), &mut |strip| {
+        maps.each_strip(0..size.1, rows_at_once(maps), &mut |strip| {
             if !go_on() {
                 return Err(ScanError::Stopped);
             }
@@ -165,7 +165,7 @@ impl Scanner {
     fn compared(&self, slide: &Examined, maps: &ScanMaps) -> Result<SlideEvaluation, ScanError> {
         let mut evaluation = SlideEvaluation::new(self.task.classes.len());
         if let Some(mask) = self.mask(&slide.entry, slide.reader.as_ref())? {
-            maps.each_strip(0..maps.height(), rows_at_once(maps.width()), &mut |strip| {
+            maps.each_strip(0..maps.height(), rows_at_once(maps), &mut |strip| {
                 evaluation.add(strip, &mask.rows(strip.y, strip.rows)?);
                 Ok(())
             })?;
@@ -203,36 +203,18 @@ impl Scanner {
     }
 }
 
-/// Rows of maps of some width that are read at once: fewer of wide slides, so that memory stays what it is.
-fn rows_at_once(width: u32) -> u32 {
-    (STRIP_BYTES / BYTES_PER_PX / width.max(1)).clamp(8, 64)
+/// Rows of maps that are read at once: those of a slab, or a part of it where slides are wide or classes many.
+fn rows_at_once(maps: &dyn Maps) -> u32 {
+    // As floats, as stored, and as the bytes of the pyramids.
+    let pixel = 19 + 7 * maps.classes();
+    let rows = STRIP_BYTES / pixel / (maps.width() as usize).max(1);
+    [32, 16].into_iter().find(|&whole| rows >= whole).unwrap_or(8) as u32
 }
 
-/// Size and time of change of all files of a slide: enough to know that it was exchanged.
-pub(crate) fn fingerprint(path: &Path) -> String {
-    let mut parts = Vec::new();
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let all_beside = matches!(ending.as_str(), "dcm" | "vms" | "vmu");
-    match path.parent() {
-        // Slides of several files that lie side by side.
-        Some(folder) if all_beside => collect(folder, &mut parts),
-        _ => collect(path, &mut parts),
-    }
-    if ending == "mrxs" {
-        collect(&path.with_extension(""), &mut parts);
-    }
-    parts.sort();
-    Digest::of(parts.join("\n").as_bytes()).to_string()
-}
-
-fn collect(path: &Path, parts: &mut Vec<String>) {
-    let Ok(about) = fs::metadata(path) else { return };
-    if about.is_dir() {
-        fs::read_dir(path).into_iter().flatten().flatten().for_each(|entry| collect(&entry.path(), parts));
-        return;
-    }
-    let changed = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    parts.push(format!("{:?} {} {}", path.file_name(), about.len(), changed.map_or(0, |since| since.as_nanos())));
+/// What another try may not meet again: a share that was away, too many other programs.
+fn may_pass(error: &ScanError) -> bool {
+    let away = |slide: &SlideError| matches!(slide, SlideError::Unreadable { .. } | SlideError::Missing { .. });
+    matches!(error, ScanError::Slide(slide) if away(slide)) || matches!(error, ScanError::Threads(_))
 }
 
 /// Tells a slide's own fault from one of this machine.

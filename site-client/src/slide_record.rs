@@ -37,12 +37,13 @@ struct Source {
     file_um_per_px: Option<f64>,
     objective: Option<f64>,
     warnings: Vec<String>,
-    /// Parts that cannot be decoded, in level-0 pixels; they count as glass.
+    /// Parts that cannot be decoded, in level-0 pixels. Those of the level that was scanned count as glass.
     holes: Vec<HoleRecord>,
 }
 
 #[derive(Debug, Serialize)]
 struct HoleRecord {
+    level: usize,
     x: u32,
     y: u32,
     width: u32,
@@ -52,7 +53,7 @@ struct HoleRecord {
 
 impl From<Hole> for HoleRecord {
     fn from(hole: Hole) -> Self {
-        Self { x: hole.x, y: hole.y, width: hole.w, height: hole.h, why: hole.why }
+        Self { level: hole.level, x: hole.x, y: hole.y, width: hole.w, height: hole.h, why: hole.why }
     }
 }
 

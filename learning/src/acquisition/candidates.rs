@@ -8,7 +8,7 @@ use super::{PatchBox, ScoredPatch};
 use crate::scan::{Maps, ScanError, Strip};
 
 /// Rows of the maps that are held at once.
-const ROWS: u32 = 64;
+const ROWS: u32 = 32;
 
 /// Boxes of a slide on a grid, scored by the plan's rule, from top to bottom and left to right.
 ///

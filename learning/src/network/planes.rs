@@ -94,14 +94,21 @@ impl Planes {
 
     /// As `[n, c, h, w]` without borders.
     pub(crate) fn to_compact(&self) -> Vec<f32> {
-        let mut compact = Vec::with_capacity(self.samples * self.channels * self.grid.pixels());
+        let mut compact = vec![0.0; self.samples * self.channels * self.grid.pixels()];
+        self.copy_top_left(self.grid, &mut compact);
+        compact
+    }
+
+    /// Writes the top left part of every plane, without borders.
+    pub(crate) fn copy_top_left(&self, part: Grid, out: &mut [f32]) {
         let grid = self.grid;
-        for plane in self.data[..self.len()].chunks_exact(grid.plane()) {
-            for row in plane[grid.stride()..].chunks_exact(grid.stride()).take(grid.height) {
-                compact.extend_from_slice(&row[1..=grid.width]);
+        let planes = self.data[..self.len()].chunks_exact(grid.plane());
+        for (plane, out) in planes.zip(out.chunks_exact_mut(part.pixels().max(1))) {
+            let rows = plane[grid.stride()..].chunks_exact(grid.stride());
+            for (row, out) in rows.zip(out.chunks_exact_mut(part.width)) {
+                out.copy_from_slice(&row[1..=part.width]);
             }
         }
-        compact
     }
 
     /// Numbers without the slack.

@@ -84,19 +84,28 @@ impl Predictor {
         self.total_stride
     }
 
-    /// Softmax probabilities of one member for tiles of one size, `[n, classes, h, w]`.
-    pub fn probabilities(&self, member: usize, tiles: &[RgbImage]) -> Vec<f32> {
-        self.each_tile(tiles, |tile| self.members[member].probabilities(tile, self.classes, self.total_stride))
+    /// Softmax probabilities of one member for tiles of one size, `[n, classes, h, w]`, in memory that is used again.
+    pub fn predict(&self, member: usize, tiles: &[RgbImage], out: &mut Vec<f32>) {
+        self.each_tile(member, tiles, out, |values| {
+            softmax(values, self.classes, values.len() / self.classes);
+        });
     }
 
     /// Logits of one member for tiles of one size, `[n, classes, h, w]`.
     pub fn logits(&self, member: usize, tiles: &[RgbImage]) -> Vec<f32> {
-        self.each_tile(tiles, |tile| self.members[member].logits(tile, self.total_stride))
+        let mut out = Vec::new();
+        self.each_tile(member, tiles, &mut out, |_| {});
+        out
     }
 
-    fn each_tile(&self, tiles: &[RgbImage], one: impl Fn(&RgbImage) -> Vec<f32> + Sync + Send) -> Vec<f32> {
-        let parts: Vec<Vec<f32>> = tiles.par_iter().map(one).collect();
-        parts.concat()
+    fn each_tile(&self, member: usize, tiles: &[RgbImage], out: &mut Vec<f32>, then: impl Fn(&mut [f32]) + Sync) {
+        let (width, height) = tiles.first().map_or((0, 0), RgbImage::dimensions);
+        let one = self.classes * width as usize * height as usize;
+        out.resize(tiles.len() * one, 0.0);
+        tiles.par_iter().zip(out.par_chunks_exact_mut(one.max(1))).for_each(|(tile, out)| {
+            self.members[member].logits(tile, self.total_stride, out);
+            then(out);
+        });
     }
 }
 
@@ -129,14 +138,8 @@ impl Member {
         Self { encoder: graph.encoder.iter().map(|s| s.iter().map(conv).collect()).collect(), decoder, head }
     }
 
-    fn probabilities(&self, tile: &RgbImage, classes: usize, total_stride: u32) -> Vec<f32> {
-        let mut values = self.logits(tile, total_stride);
-        let pixels = values.len() / classes;
-        softmax(&mut values, classes, pixels);
-        values
-    }
-
-    fn logits(&self, tile: &RgbImage, total_stride: u32) -> Vec<f32> {
+    /// Writes the logits of a tile.
+    fn logits(&self, tile: &RgbImage, total_stride: u32, out: &mut [f32]) {
         let (width, height) = tile.dimensions();
         let grid =
             Grid::new(height.next_multiple_of(total_stride) as usize, width.next_multiple_of(total_stride) as usize);
@@ -157,15 +160,8 @@ impl Member {
             }
             z = run(&level.convs, &joined);
         }
-        let logits = pointwise(&z, &self.head.packed, self.head.outputs, self.head.bias.as_deref()).to_compact();
-        if grid == Grid::new(height as usize, width as usize) {
-            return logits;
-        }
-        let rows = logits.chunks_exact(grid.width).enumerate();
-        rows.filter(|(y, _)| y % grid.height < height as usize)
-            .flat_map(|(_, r)| &r[..width as usize])
-            .copied()
-            .collect()
+        pointwise(&z, &self.head.packed, self.head.outputs, self.head.bias.as_deref())
+            .copy_top_left(Grid::new(height as usize, width as usize), out);
     }
 }
 

@@ -12,6 +12,7 @@ use super::net::Network;
 use super::norm::Mode;
 use super::planes::Grid;
 use super::*;
+use crate::testing::predicted;
 
 fn arch() -> Architecture {
     Architecture::plain(3, 4, 3)
@@ -183,10 +184,15 @@ fn probabilities_sum_to_one_for_tiles_of_any_size() {
     assert_eq!((predictor.members(), predictor.classes(), predictor.total_stride()), (2, 3, 4));
     for (width, height) in [(16, 16), (13, 7), (1, 30)] {
         let tiles = [tile(width, height), tile(width, height)];
-        let p = predictor.probabilities(1, &tiles);
+        let p = predicted(&predictor, 1, &tiles);
         let pixels = (width * height) as usize;
         assert_eq!(p.len(), 2 * 3 * pixels);
         assert_eq!(p[..3 * pixels], p[3 * pixels..]);
+        for length in [3, 10_000] {
+            let mut used = vec![f32::NAN; length];
+            predictor.predict(1, &tiles, &mut used);
+            assert!(used == p, "in memory that held {length} other values");
+        }
         for i in 0..pixels {
             let sum: f32 = (0..3).map(|c| p[c * pixels + i]).sum();
             assert!((sum - 1.0).abs() < 1e-5);

@@ -9,9 +9,10 @@ use std::ops::Range;
 
 use super::arena::Arena;
 
-/// Corners of open objects, 20 bytes each, before everything open is cut off at the current row: 84 MB. A slide of tissue
-/// as one object has a twentieth of it; only noise has more, and nobody could edit an outline of so many corners.
-const MAX_OPEN_CORNERS: usize = 1 << 22;
+/// Corners of open objects before everything open is cut off at the current row: 21 MB, and some 130 MB more while one
+/// object of so many is written. A slide of tissue as one object has a fifth of it; only noise has more, and nobody could
+/// edit an outline of so many corners.
+const MAX_OPEN_CORNERS: usize = 1 << 20;
 
 /// A corner of a ring, in pixel edges: (0, 0) is the top-left corner of the first pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,14 @@ use rayon::prelude::*;
 use super::colour::{HOLE, WHITE};
 use super::error::ScanError;
 use super::reader::Decoded;
+use super::slab::SLAB_ROWS;
 use super::strip::Strip;
 use super::window::Frame;
 use crate::tissue::TissueView;
 use crate::uncertainty::{Combiner, RowOutput};
+
+/// Rows that are combined at once: the maps of a whole tile's height would be a third of the sums again.
+const AT_ONCE: usize = 2 * SLAB_ROWS as usize;
 
 pub(super) struct Bands<'a> {
     members: usize,
@@ -108,13 +112,18 @@ impl<'a> Bands<'a> {
         }
     }
 
-    /// Moves the band down to `y`; the rows above are final.
-    pub(super) fn advance(&mut self, y: u32) -> Option<Strip> {
+    /// The rows that are final when no tile starts above `y`, in runs short enough to be kept at once.
+    pub(super) fn done(&self, y: u32) -> impl Iterator<Item = Range<usize>> + use<> {
+        let done = (y.min(self.height).saturating_sub(self.top) as usize).min(self.rows);
+        (0..done).step_by(AT_ONCE).map(move |row| row..(row + AT_ONCE).min(done))
+    }
+
+    /// Moves the band down to `y`; the rows above are forgotten.
+    pub(super) fn advance(&mut self, y: u32) {
         let done = (y.saturating_sub(self.top) as usize).min(self.rows);
         if done == 0 {
-            return None;
+            return;
         }
-        let strip = self.combine(done);
         let (width, kept) = (self.width(), (self.rows - done) * self.width());
         self.sums.par_chunks_mut(self.rows * width).chain([self.weights.as_mut_slice()]).for_each(|plane| {
             plane.copy_within(done * width.., 0);
@@ -123,19 +132,14 @@ impl<'a> Bands<'a> {
         self.colour.copy_within(done * width.., 0);
         self.colour[kept..].fill(WHITE);
         self.top = y;
-        Some(strip)
     }
 
-    /// All that is left.
-    pub(super) fn finish(self) -> Strip {
-        self.combine((self.height - self.top.min(self.height)) as usize)
-    }
-
-    /// Combines the first `rows` rows of the band.
-    fn combine(&self, rows: usize) -> Strip {
-        let (rows, width) = (rows.min(self.rows), self.width());
-        let mut strip = Strip::background(self.top, rows as u32, width as u32, self.classes);
-        strip.colour.copy_from_slice(&self.colour[..rows * width]);
+    /// Combines rows of the band.
+    pub(super) fn combine(&self, rows: Range<usize>) -> Strip {
+        let (first, rows, width) = (rows.start, rows.len(), self.width());
+        let top = self.top + first as u32;
+        let mut strip = Strip::background(top, rows as u32, width as u32, self.classes);
+        strip.colour.copy_from_slice(&self.colour[first * width..][..rows * width]);
         let foreground = self.classes - 1;
         let mut means = vec![0.0; rows * width * foreground];
         let labels = strip.labels.par_chunks_mut(width);
@@ -147,6 +151,7 @@ impl<'a> Bands<'a> {
         let start = || (Combiner::new(self.members, self.classes), vec![0.0; width]);
         lines.for_each_init(start, |(combiner, scale), (row, line)| {
             let ((((labels, tissue), uncertainty), entropy), probabilities) = line;
+            let row = first + row;
             let (weights, colour) = (&self.weights[row * width..][..width], &self.colour[row * width..][..width]);
             self.tissue.fill(self.top + row as u32, self.lane.clone(), tissue);
             let mut any = false;

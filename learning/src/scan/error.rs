@@ -86,7 +86,9 @@ pub enum ScanError {
     #[error("reading the slide stopped before its end; this is a bug, the log above names the place")]
     ReaderStopped,
     /// A name that cannot be part of a file name.
-    #[error("`{0}` cannot be used in a file name; give the slide a name without / and \\")]
+    #[error(
+        "`{0}` cannot be used in a file name; give the slide a name without / and \\ that does not begin with a dot"
+    )]
     Name(String),
     /// An output could not be written.
     #[error("cannot write {path}: {why}; check the folder's permissions and free space")]

@@ -1,6 +1,6 @@
 //! The merging side of a scan: adds up the networks' outputs, and keeps the rows that are final.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use super::bands::Bands;
@@ -18,12 +18,15 @@ use crate::tissue::TissueView;
 /// How often the seconds so far are kept.
 const KEEP_TIMING: Duration = Duration::from_secs(5);
 
+/// Of each member, `[tiles, classes, tile, tile]`.
+pub(super) type Outputs = Vec<Vec<f32>>;
+
 /// One batch after the networks.
 pub(super) struct Predicted {
     /// What was read.
     pub(super) batch: Decoded,
-    /// Of each member, `[tiles, classes, tile, tile]`.
-    pub(super) outputs: Vec<Vec<f32>>,
+    /// What the members said of it.
+    pub(super) outputs: Outputs,
 }
 
 pub(super) struct Merge<'a> {
@@ -49,8 +52,8 @@ impl<'a> Merge<'a> {
         Self { slide: job.slide, counts, frame, tissue, windows, store, clocks }
     }
 
-    /// Merges all lanes. Ends quietly when the networks stop sending: they know why.
-    pub(super) fn run(self, predicted: &Receiver<Predicted>) -> Result<(), ScanError> {
+    /// Merges all lanes and gives the outputs' memory back. Ends quietly when the networks stop sending: they know why.
+    pub(super) fn run(self, predicted: &Receiver<Predicted>, used: &Sender<Outputs>) -> Result<(), ScanError> {
         let (mut kept, clocks, mut holes) = (Instant::now(), self.clocks, 0);
         for window in self.windows {
             let top = window.rows.first().map_or(window.done, |row| row.y);
@@ -58,29 +61,38 @@ impl<'a> Merge<'a> {
             let mut bands = Bands::new(self.counts, window.lane, (height, top), self.frame, self.tissue);
             let mut lane = Lane::new(window, self.counts.1);
             for row in &window.rows {
-                if let Some(strip) = clocks.accumulate.time(|| bands.advance(row.y)) {
-                    // Before the rows in which they lie: whoever goes on from these rows must know them.
-                    let met = self.slide.holes().len();
-                    if met > holes {
-                        holes = met;
-                        self.store.put_holes(&all_holes(self.store, self.slide))?;
-                    }
-                    clocks.write.time(|| lane.push(&strip, self.store))?;
-                }
+                self.keep(&bands, row.y, &mut lane, &mut holes)?;
+                clocks.accumulate.time(|| bands.advance(row.y));
                 for columns in &row.batches {
                     let Ok(Predicted { batch, outputs }) = predicted.recv() else { return Ok(()) };
                     clocks.accumulate.time(|| {
                         bands.colour(&batch);
                         bands.add(columns, &outputs)
                     })?;
+                    // After the last batch nobody wants it.
+                    let _ = used.send(outputs);
                 }
                 if kept.elapsed() > KEEP_TIMING {
                     kept = Instant::now();
                     self.store.put_timing(&clocks.timing())?;
                 }
             }
-            let strip = clocks.accumulate.time(|| bands.finish());
-            clocks.write.time(|| lane.push(&strip, self.store))?;
+            self.keep(&bands, height, &mut lane, &mut holes)?;
+        }
+        Ok(())
+    }
+
+    /// Combines and keeps the rows that are final when no tile starts above `y`.
+    fn keep(&self, bands: &Bands<'_>, y: u32, lane: &mut Lane, holes: &mut usize) -> Result<(), ScanError> {
+        // Before the rows in which they lie: whoever goes on from these rows must know them.
+        let met = self.slide.holes().len();
+        if met > *holes {
+            *holes = met;
+            self.store.put_holes(&all_holes(self.store, self.slide))?;
+        }
+        for rows in bands.done(y) {
+            let strip = self.clocks.accumulate.time(|| bands.combine(rows));
+            self.clocks.write.time(|| lane.push(&strip, self.store))?;
         }
         Ok(())
     }

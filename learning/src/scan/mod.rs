@@ -32,7 +32,7 @@ use consilium_common::plan::{ScanSettings, Task};
 
 pub use colour::{BLACK, HOLE, ORDINARY, WHITE, colour_class};
 pub use error::ScanError;
-pub use output::{OVERLAY_SIDE, ScanFiles, Writers};
+pub use output::{OVERLAY_SIDE, ScanFiles, Writers, check_name};
 pub use palette::class_colour;
 pub use store::ScanMaps;
 pub use strip::{Maps, Strip};
@@ -70,8 +70,8 @@ pub trait TilePredictor: Sync {
     fn total_stride(&self) -> u32 {
         1
     }
-    /// Softmax probabilities of one member, `[tiles, classes, height, width]`.
-    fn probabilities(&self, member: usize, tiles: &[image::RgbImage]) -> Vec<f32>;
+    /// Replaces `out` by the softmax probabilities of one member, `[tiles, classes, height, width]`.
+    fn predict(&self, member: usize, tiles: &[image::RgbImage], out: &mut Vec<f32>);
 }
 
 /// How a scan uses the machine. None of it changes the result.
@@ -198,8 +198,8 @@ impl TilePredictor for Predictor {
     fn total_stride(&self) -> u32 {
         Predictor::total_stride(self)
     }
-    fn probabilities(&self, member: usize, tiles: &[image::RgbImage]) -> Vec<f32> {
-        Predictor::probabilities(self, member, tiles)
+    fn predict(&self, member: usize, tiles: &[image::RgbImage], out: &mut Vec<f32>) {
+        Predictor::predict(self, member, tiles, out);
     }
 }
 

@@ -165,20 +165,22 @@ fn places(dir: &Path, name: &str, task: &Task) -> ScanFiles {
     }
 }
 
-/// The foreground classes as parts of file names: what could mean something there becomes `_`, and where two would be the
-/// same, on any disk, the class's number follows.
+/// The foreground classes as parts of file names: what could mean something there becomes `_`, and where any two would be
+/// the same, on any disk, the class's number follows each.
 fn class_words(classes: &[String]) -> impl Iterator<Item = String> {
     let plain = |c: char| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
     let words: Vec<String> = classes.iter().skip(1).map(|name| name.chars().map(plain).collect()).collect();
     let same = |a: &String, b: &String| a.to_lowercase() == b.to_lowercase();
-    let twice: Vec<bool> =
-        words.iter().map(|word| words.iter().filter(|other| same(word, other)).count() > 1).collect();
-    let numbered = |(i, (word, twice))| if twice { format!("{word}-{}", i + 1) } else { word };
-    words.into_iter().zip(twice).enumerate().map(numbered)
+    let twice = words.iter().enumerate().any(|(i, word)| words[..i].iter().any(|other| same(word, other)));
+    let numbered = move |(i, word)| if twice { format!("{word}-{}", i + 1) } else { word };
+    words.into_iter().enumerate().map(numbered)
 }
 
-/// Refuses a name that is more than a file's name.
-pub(super) fn check_name(name: &str) -> Result<(), ScanError> {
+/// Refuses a slide's name that outputs cannot be called by.
+///
+/// # Errors
+/// It is empty, begins with a dot or has a slash in it.
+pub fn check_name(name: &str) -> Result<(), ScanError> {
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
         return Err(ScanError::Name(name.to_owned()));
     }

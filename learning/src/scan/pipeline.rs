@@ -4,11 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use rayon::prelude::*;
 
-use super::merge::{Merge, Predicted};
+use super::merge::{Merge, Outputs, Predicted};
 use super::reader::{Decoded, Reading};
 use super::store::{ScanMaps, Store};
 use super::timing::Clocks;
@@ -53,10 +53,11 @@ pub(super) fn run(
             readers.push(scope.spawn(move || reading.run(thread, &sender)));
         }
         let (sender, receiver) = sync_channel(READ_AHEAD);
+        let (used, spare) = channel();
         let pool = &pool;
-        let merging = scope.spawn(move || pool.install(move || merge.run(&receiver)));
+        let merging = scope.spawn(move || pool.install(move || merge.run(&receiver, &used)));
         // The channels' ends move in, so that an error here also ends the readers and the merging.
-        let inferred = infer(job, &windows, batches, sender, &clocks, progress);
+        let inferred = infer(job, &windows, batches, (sender, spare), &clocks, progress);
         // A reader that panicked has said so; what it did not send is an error of `infer`.
         readers.into_iter().for_each(|reader| drop(reader.join()));
         (inferred, merging.join())
@@ -84,7 +85,7 @@ fn infer(
     job: &ScanJob<'_>,
     windows: &[Window],
     batches: Vec<Receiver<Result<Decoded, ScanError>>>,
-    merging: SyncSender<Predicted>,
+    (merging, spare): (SyncSender<Predicted>, Receiver<Outputs>),
     clocks: &Clocks,
     progress: Progress<'_>,
 ) -> Result<(), ScanError> {
@@ -96,10 +97,11 @@ fn infer(
     for columns in windows.iter().flat_map(|window| &window.rows).flat_map(|row| &row.batches) {
         let batch = clocks.wait.time(|| turn.next().and_then(|batches| batches.recv().ok()));
         let batch = batch.ok_or(ScanError::ReaderStopped)??;
+        // Memory of batches that are merged is used again: fresh pages would cost more than the small networks' own work.
+        let mut outputs = spare.try_recv().unwrap_or_else(|_| vec![Vec::new(); job.predictor.members()]);
         // Members side by side: each is a chain of small operations that does not fill many cores by itself.
-        let predict = |member| job.predictor.probabilities(member, &batch.tiles);
-        let outputs: Vec<Vec<f32>> =
-            clocks.infer.time(|| (0..job.predictor.members()).into_par_iter().map(predict).collect());
+        let predict = |(member, out)| job.predictor.predict(member, &batch.tiles, out);
+        clocks.infer.time(|| outputs.par_iter_mut().enumerate().for_each(predict));
         if clocks.stall.time(|| merging.send(Predicted { batch, outputs })).is_err() {
             return Err(ScanError::MergerStopped);
         }

@@ -4,11 +4,13 @@
 //! is exactly the one made from the floats. A slab carries the digest of its content: one that was cut off by a power
 //! failure is known and computed again.
 
+use std::ops::Range;
+
 use super::strip::Strip;
 use crate::uncertainty::{QUANTISATION_NATS, quantise};
 
 /// Rows of a slab.
-pub(super) const SLAB_ROWS: u32 = 64;
+pub(super) const SLAB_ROWS: u32 = 32;
 /// Steps of the 16-bit grid in one of UGA's 8-bit grid; 65,535 steps are 21 nats, more than eps lets anything reach.
 const PER_STEP: u16 = 48;
 const STEPS_PER_NAT: f64 = 255.0 / QUANTISATION_NATS as f64 * PER_STEP as f64;
@@ -36,30 +38,81 @@ pub(super) fn encode(key: &str, strip: &Strip) -> Vec<u8> {
     bytes
 }
 
-/// The maps in a slab of so many rows and columns; `None` if the bytes are not the ones that were written for this scan.
-pub(super) fn decode(key: &str, bytes: &[u8], y: u32, (rows, width): (u32, u32), classes: usize) -> Option<Strip> {
+/// The planes of a slab of so many rows and columns as they were stored; `None` if the bytes are not the ones that were
+/// written for this scan.
+pub(super) fn unpack(key: &str, bytes: &[u8], (rows, width): (u32, u32), classes: usize) -> Option<Slab> {
     let (digest, packed) = bytes.split_at_checked(DIGEST)?;
     let pixels = rows as usize * width as usize;
-    let plain = lz4_flex::decompress(packed, pixels * (6 + 2 * (classes - 1))).ok()?;
-    if self::digest(key, &plain) != *digest || plain.len() != pixels * (6 + 2 * (classes - 1)) {
-        return None;
-    }
-    let (labels, rest) = plain.split_at(pixels);
-    let (kinds, rest) = rest.split_at(pixels);
-    let mut planes = rest.chunks_exact((2 * pixels).max(1));
-    let mut next =
-        |value: fn(u16) -> f32| -> Vec<f32> { planes.next().map(|plane| get(plane, value)).unwrap_or_default() };
-    Some(Strip {
-        y,
-        rows,
-        width,
-        labels: labels.to_vec(),
-        tissue: kinds.iter().map(|kind| u8::from(kind & TISSUE != 0)).collect(),
-        colour: kinds.iter().map(|kind| kind & !TISSUE).collect(),
-        uncertainty: next(grid_to_nats),
-        entropy: next(|steps| (f64::from(steps) / STEPS_PER_NAT) as f32),
-        probabilities: (1..classes).map(|_| next(|p| f32::from(p) / FULL)).collect(),
+    let length = pixels * (6 + 2 * (classes - 1));
+    let plain = lz4_flex::decompress(packed, length).ok()?;
+    (plain.len() == length && self::digest(key, &plain) == *digest).then_some(Slab {
+        plain,
+        width: width as usize,
+        pixels,
     })
+}
+
+/// An unpacked slab.
+#[derive(Debug)]
+pub(super) struct Slab {
+    plain: Vec<u8>,
+    width: usize,
+    pixels: usize,
+}
+
+/// A part of a slab, and where it belongs in a strip.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) slab: Slab,
+    /// Columns and rows of the slab.
+    pub(super) columns: Range<usize>,
+    pub(super) rows: Range<usize>,
+    /// Column and row in the strip.
+    pub(super) to: (usize, usize),
+}
+
+impl Piece {
+    /// Copies one plane of the piece, stored from `start` in `N` bytes a pixel, into a plane of a strip.
+    fn copy<const N: usize, T>(&self, start: usize, plane: &mut [T], width: usize, value: impl Fn([u8; N]) -> T) {
+        for (k, row) in self.rows.clone().enumerate() {
+            let first = start + N * (row * self.slab.width + self.columns.start);
+            let (stored, _) = self.slab.plain[first..][..N * self.columns.len()].as_chunks::<N>();
+            let line = &mut plane[(self.to.1 + k) * width + self.to.0..][..self.columns.len()];
+            for (to, &from) in line.iter_mut().zip(stored) {
+                *to = value(from);
+            }
+        }
+    }
+
+    /// The same for a plane of 16-bit values.
+    fn copy_wide(&self, number: usize, plane: &mut [f32], width: usize, value: fn(u16) -> f32) {
+        let start = self.slab.pixels * (2 + 2 * number);
+        self.copy(start, plane, width, |bytes| value(u16::from_le_bytes(bytes)));
+    }
+}
+
+/// Copies pieces into a strip, its planes side by side.
+pub(super) fn fill(strip: &mut Strip, pieces: &[Piece]) {
+    let width = strip.width as usize;
+    let Strip { labels, tissue, colour, uncertainty, entropy, probabilities, .. } = strip;
+    let wide = |number, plane: &mut [f32], value| {
+        pieces.iter().for_each(|piece| piece.copy_wide(number, plane, width, value));
+    };
+    let wide = &wide;
+    rayon::scope(|scope| {
+        scope.spawn(move |_| {
+            for piece in pieces {
+                piece.copy(0, labels, width, |[label]| label);
+                piece.copy(piece.slab.pixels, tissue, width, |[kind]| u8::from(kind & TISSUE != 0));
+                piece.copy(piece.slab.pixels, colour, width, |[kind]| kind & !TISSUE);
+            }
+        });
+        scope.spawn(move |_| wide(0, uncertainty, grid_to_nats));
+        scope.spawn(move |_| wide(1, entropy, |steps| (f64::from(steps) / STEPS_PER_NAT) as f32));
+        for (number, plane) in probabilities.iter_mut().enumerate() {
+            scope.spawn(move |_| wide(2 + number, plane, |p| f32::from(p) / FULL));
+        }
+    });
 }
 
 fn digest(key: &str, plain: &[u8]) -> [u8; DIGEST] {
@@ -72,10 +125,6 @@ fn digest(key: &str, plain: &[u8]) -> [u8; DIGEST] {
 
 fn put(plain: &mut Vec<u8>, values: &[f32], grid: impl Fn(f32) -> u16) {
     plain.extend(values.iter().flat_map(|&value| grid(value).to_le_bytes()));
-}
-
-fn get(bytes: &[u8], value: fn(u16) -> f32) -> Vec<f32> {
-    bytes.chunks_exact(2).map(|pair| value(u16::from_le_bytes([pair[0], pair[1]]))).collect()
 }
 
 /// Truncates to the grid, staying within the 8-bit step that [`quantise`] gives.
@@ -108,7 +157,9 @@ mod tests {
             strip.uncertainty = nats.clone();
             strip.entropy = nats;
             strip.probabilities = vec![p];
-            let back = decode("k", &encode("k", &strip), 7, (3, 8), 2).unwrap();
+            let slab = unpack("k", &encode("k", &strip), (3, 8), 2).unwrap();
+            let mut back = Strip::background(7, 3, 8, 2);
+            fill(&mut back, &[Piece { slab, columns: 0..8, rows: 0..3, to: (0, 0) }]);
             prop_assert_eq!((&back.labels, &back.tissue, &back.colour), (&strip.labels, &strip.tissue, &strip.colour));
             for i in 0..24 {
                 let nats = strip.uncertainty[i];
@@ -122,15 +173,15 @@ mod tests {
     #[test]
     fn a_damaged_slab_is_known() {
         let bytes = encode("k", &Strip::background(0, 64, 300, 3));
-        let decode = |bytes: &[u8], rows| decode("k", bytes, 0, (rows, 300), 3);
-        assert!(decode(&bytes, 64).is_some());
+        let unpack = |bytes: &[u8], rows| unpack("k", bytes, (rows, 300), 3);
+        assert!(unpack(&bytes, 64).is_some());
         assert!(bytes.len() < 2000, "glass costs nothing: {}", bytes.len());
-        assert!(decode(&bytes[..bytes.len() - 1], 64).is_none());
-        assert!(decode(&bytes[..7], 64).is_none());
-        assert!(decode(&bytes, 63).is_none(), "of another size");
-        assert!(super::decode("another", &bytes, 0, (64, 300), 3).is_none(), "of another scan");
+        assert!(unpack(&bytes[..bytes.len() - 1], 64).is_none());
+        assert!(unpack(&bytes[..7], 64).is_none());
+        assert!(unpack(&bytes, 63).is_none(), "of another size");
+        assert!(super::unpack("another", &bytes, (64, 300), 3).is_none(), "of another scan");
         let mut other = bytes.clone();
         other[3] ^= 1;
-        assert!(decode(&other, 64).is_none());
+        assert!(unpack(&other, 64).is_none());
     }
 }

@@ -13,13 +13,13 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::slab::{self, SLAB_ROWS};
+use super::slab::{self, Piece, SLAB_ROWS, Slab};
 use super::strip::{Maps, Strip};
 use super::{ScanError, ScanTiming};
 use crate::slides::Hole;
 
 /// Raised when the bytes of a slab or the meaning of the layout change.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const LAYOUT: &str = "scan.json";
 const TIMING: &str = "timing.json";
 const HOLES: &str = "holes.json";
@@ -127,19 +127,19 @@ impl Store {
         (slabs * SLAB_ROWS).min(self.layout.height)
     }
 
-    fn slab(&self, lane: usize, slab: u32) -> Result<Strip, ScanError> {
+    fn slab(&self, lane: usize, slab: u32) -> Result<Slab, ScanError> {
         let (start, end) = self.layout.lanes[lane];
         let size = (self.layout.rows_of(slab), end - start);
-        let decode = |bytes: &[u8]| slab::decode(&self.layout.key, bytes, slab * SLAB_ROWS, size, self.layout.classes);
+        let unpack = |bytes: &[u8]| slab::unpack(&self.layout.key, bytes, size, self.layout.classes);
         match &self.place {
             Place::Memory(slabs) => {
                 let bytes = slabs.lock().unwrap_or_else(PoisonError::into_inner).get(&(lane, slab)).cloned();
-                bytes.and_then(|bytes| decode(&bytes)).ok_or(ScanError::Unfinished)
+                bytes.and_then(|bytes| unpack(&bytes)).ok_or(ScanError::Unfinished)
             }
             Place::Folder(dir) => {
                 let path = slab_path(dir, lane, slab);
                 let bytes = fs::read(&path).map_err(|e| ScanError::Maps { path: path.clone(), why: e.to_string() })?;
-                decode(&bytes).ok_or_else(|| ScanError::Maps { path, why: "its content has changed".to_owned() })
+                unpack(&bytes).ok_or_else(|| ScanError::Maps { path, why: "its content has changed".to_owned() })
             }
         }
     }
@@ -230,21 +230,17 @@ impl Maps for ScanMaps {
         let lanes = layout.lanes.iter().enumerate().filter(|(_, lane)| lane.0 < x.end && lane.1 > x.start);
         let lanes: Vec<(usize, (u32, u32))> = lanes.map(|(number, lane)| (number, *lane)).collect();
         for slab in y.start / SLAB_ROWS..=(y.end - 1) / SLAB_ROWS {
-            let parts: Vec<Strip> =
-                lanes.par_iter().map(|(number, _)| self.store.slab(*number, slab)).collect::<Result<_, _>>()?;
-            let (top, bottom) = (y.start.max(slab * SLAB_ROWS), y.end.min((slab + 1) * SLAB_ROWS));
-            for ((_, lane), part) in lanes.iter().zip(&parts) {
-                let columns = (x.start.max(lane.0) - lane.0) as usize..(x.end.min(lane.1) - lane.0) as usize;
-                let to = (lane.0.max(x.start) - x.start) as usize;
-                out.paste(
-                    part,
-                    columns,
-                    (top - part.y) as usize,
-                    (bottom - top) as usize,
-                    to,
-                    (top - y.start) as usize,
-                );
-            }
+            let top = slab * SLAB_ROWS;
+            let rows = y.start.max(top) - top..y.end.min(top + SLAB_ROWS) - top;
+            let piece = |&(number, (start, end)): &(usize, (u32, u32))| -> Result<Piece, ScanError> {
+                let columns = x.start.max(start)..x.end.min(end);
+                let to = ((columns.start - x.start) as usize, (top + rows.start - y.start) as usize);
+                let columns = (columns.start - start) as usize..(columns.end - start) as usize;
+                let rows = rows.start as usize..rows.end as usize;
+                Ok(Piece { slab: self.store.slab(number, slab)?, columns, rows, to })
+            };
+            let pieces = lanes.par_iter().map(piece).collect::<Result<Vec<_>, _>>()?;
+            slab::fill(&mut out, &pieces);
         }
         Ok(out)
     }

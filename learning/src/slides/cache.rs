@@ -5,14 +5,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes of decoded tiles that one slide keeps: one row of 256 px tiles of a slide 170,000 px wide.
-const CACHE_BYTES: usize = 128 << 20;
+/// Bytes of decoded tiles that one slide keeps: one row of 256 px tiles of a slide 85,000 px wide.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// What a tile takes beside its pixels, in the two lists and as an allocation: tiny tiles are mostly this.
+const OVERHEAD_BYTES: usize = 256;
 
 /// Level and index of a tile.
 pub(super) type TileKey = (usize, u64);
 
 /// RGB bytes of one tile.
 pub(super) type Tile = Arc<Vec<u8>>;
+
+fn cost(tile: &Tile) -> usize {
+    tile.len() + OVERHEAD_BYTES
+}
 
 /// A least-recently-used set of tiles. Looking up and dropping take a time that hardly grows with their number.
 #[derive(Debug, Default)]
@@ -46,15 +53,15 @@ impl TileCache {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { tiles, used, clock, bytes } = &mut *inner;
         *clock += 1;
-        *bytes += tile.len();
+        *bytes += cost(&tile);
         used.insert(*clock, key);
         if let Some((time, old)) = tiles.insert(key, (*clock, tile)) {
             used.remove(&time);
-            *bytes -= old.len();
+            *bytes -= cost(&old);
         }
         while *bytes > CACHE_BYTES && tiles.len() > 1 {
             let Some((_, dropped)) = used.pop_first().and_then(|(_, key)| tiles.remove(&key)) else { return };
-            *bytes -= dropped.len();
+            *bytes -= cost(&dropped);
         }
     }
 }
@@ -66,7 +73,7 @@ mod tests {
     #[test]
     fn keeps_what_was_used_last_within_its_bytes() {
         let cache = TileCache::default();
-        let tile = || Arc::new(vec![0u8; CACHE_BYTES / 4]);
+        let tile = || Arc::new(vec![0u8; CACHE_BYTES / 4 - OVERHEAD_BYTES]);
         for index in 0..4 {
             cache.put((0, index), tile());
         }

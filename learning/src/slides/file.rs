@@ -78,7 +78,7 @@ pub(crate) fn holds_dicom(folder: &Path) -> io::Result<bool> {
 }
 
 /// Whether a folder is one of Zarr arrays.
-pub(crate) fn is_zarr(folder: &Path) -> bool {
+pub fn is_zarr(folder: &Path) -> bool {
     ZARR_FILES.iter().any(|name| folder.join(name).is_file())
 }
 

@@ -44,7 +44,8 @@ pub use pyramid::{PyramidKind, PyramidWriter, write_pyramid};
 pub use scale::{level_at, read_at, size_at, thumbnail};
 
 pub(crate) use dicom::series_of;
-pub(crate) use file::{holds_dicom, is_dicom, is_zarr};
+pub use file::is_zarr;
+pub(crate) use file::{holds_dicom, is_dicom};
 
 use dicom::DicomSlide;
 use file::Kind;

@@ -7,6 +7,7 @@ use super::member::Learner;
 use super::sampler::Batch;
 use super::*;
 use crate::network::{Predictor, WeightTensor};
+use crate::testing::predicted;
 
 /// Written by tests/interop/golden_training.py.
 const GOLDEN: &str = include_str!("../../tests/golden/training.json");
@@ -164,7 +165,8 @@ fn it_learns_discs() {
     assert!(last < first - 0.5, "loss {first} to {last}");
     // Inference with the running statistics finds discs that it has not seen.
     let test = toy(64, 11);
-    let p = Predictor::of_members(&arch, &[trained.weights]).probabilities(0, std::slice::from_ref(&test.image));
+    let predictor = Predictor::of_members(&arch, &[trained.weights]);
+    let p = predicted(&predictor, 0, std::slice::from_ref(&test.image));
     let right = (0..64 * 64).filter(|&i| (p[64 * 64 + i] > 0.5) == (test.labels.as_raw()[i] == 1)).count();
     assert!(right > 64 * 64 * 9 / 10, "{right} of 4096 pixels are right");
 }

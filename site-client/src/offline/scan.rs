@@ -17,12 +17,14 @@ use consilium_common::plan::ScanSettings;
 use consilium_common::{Digest, Mpp};
 use consilium_learning::dataset::{DataFolder, SlideEntry, Split, slides_in};
 use consilium_learning::network::Ensemble;
+use consilium_learning::scan::check_name;
 use consilium_learning::tissue::TissueSettings;
 
 use super::{LeftOut, load, open};
 use crate::error::SiteError;
 use crate::files;
-use crate::scanner::{Examined, OfSlide, Scanner, fingerprint};
+use crate::fingerprint::fingerprint;
+use crate::scanner::{Examined, OfSlide, Scanner};
 use crate::slide_record::{SlideLine, SlideRecord, TimingRecord, read_line};
 
 /// Bytes of memory for which one more slide is scanned beside the others.
@@ -158,7 +160,7 @@ pub fn scan(request: &ScanRequest, seen: Seen<'_>) -> Result<ScanReport, SiteErr
         if !seen(Phase::Looking, number as u64, slides.len() as u64) {
             return Err(SiteError::Stopped);
         }
-        match finished(request, &scanner, slide).filter(|_| request.resume) {
+        match request.resume.then(|| finished(request, &scanner, slide)).flatten() {
             Some(line) => report.slides.push(line),
             // Only how many tiles it takes is kept: an open slide holds decoded tiles.
             None => match survived(|| Ok(scanner.examine(slide, &request.tissue)))? {
@@ -243,6 +245,12 @@ fn find(paths: &[PathBuf], mpp: Option<Mpp>) -> Result<(Vec<SlideEntry>, Vec<Lef
         }
         first
     });
+    // Before hours of scanning: outputs are called so.
+    slides.retain(|slide| {
+        let usable = check_name(&slide.name);
+        failed.extend(usable.as_ref().err().map(|why| LeftOut { slide: slide.name.clone(), why: why.to_string() }));
+        usable.is_ok()
+    });
     Ok((slides, failed))
 }
 
@@ -319,11 +327,13 @@ impl Run<'_> {
         // What says that it is finished goes first, and with it the leavings of a writer that was killed.
         files::remove_file(&out.join(format!("{name}.json")))?;
         files::remove_leavings(&out)?;
+        // Of the files as they are now: who exchanges one later is noticed by the next scan.
+        let (key, record_key) =
+            (self.scanner.key(entry, &self.request.tissue), record_key(self.request, self.scanner, entry));
         let slide = match self.scanner.examine(entry, &self.request.tissue) {
             Ok(slide) => slide,
             Err(why) => return Ok(Err(why)),
         };
-        let key = self.scanner.key(entry, &self.request.tissue);
         let maps = match self.scanner.maps(&slide, &maps_dir, &key, progress)? {
             Ok(maps) => maps,
             Err(why) => return Ok(Err(why)),
@@ -337,9 +347,8 @@ impl Run<'_> {
             Ok(summary) => summary,
             Err(why) => return Ok(Err(why)),
         };
-        let key = record_key(self.request, self.scanner, entry);
         let export_s = clock.elapsed().as_secs_f64();
-        let timing = TimingRecord::new(&key, &maps.timing, export_s, slide.tissue.stats.tissue_mm2);
+        let timing = TimingRecord::new(&record_key, &maps.timing, export_s, slide.tissue.stats.tissue_mm2);
         files::write_json(&out.join(format!("{name}-timing.json")), &timing)?;
         let record = SlideRecord::new(&slide, self.scanner, &maps.holes, &summary);
         files::write_json(&out.join(format!("{name}.json")), &record)?;

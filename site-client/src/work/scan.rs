@@ -1,6 +1,7 @@
 //! Step 3: the ensemble over every pool slide. Of a finished slide only the best boxes are kept, each with its
 //! prediction and uncertainty as small PNG files; a slide that cannot be scanned is noted and the others go on.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,7 +73,11 @@ pub(crate) async fn pool(job: &Job<'_>, ensemble: &Loaded) -> Result<(), SiteErr
                 work.journal.clear_problem(&slide.name).await?;
                 info!(slide = index, slides = slides.len(), "scanned");
             }
-            Err(why) => skip(job, index, slide, why).await?,
+            Err(why) => {
+                // A share that is away is no fault of its slides: the work is tried again until it is back.
+                fs::metadata(&slide.path).map_err(SiteError::io("read", &slide.path))?;
+                skip(job, index, slide, why).await?;
+            }
         }
         files::remove_dir(&maps_dir)?;
         reporter.say((index as u64 + 1) * UNITS, total);

@@ -4,10 +4,11 @@ use consilium_common::plan::ScanSettings;
 use image::{GrayImage, RgbImage, imageops};
 use proptest::prelude::*;
 
-use super::super::{Maps, Resources, ScanJob, TilePredictor, gaussian_weights, tile_starts};
+use super::super::{Maps, Resources, ScanJob, gaussian_weights, tile_starts};
 use super::fakes::{Fake, picture, spacing, task};
 use super::{everywhere, scan, slide};
 use crate::slides::FlatSlide;
+use crate::testing::predicted;
 use crate::tissue::TissueMask;
 use crate::uncertainty::{predictive_entropy, quantise, uncertainty};
 
@@ -22,7 +23,7 @@ fn whole_image(image: &RgbImage, fake: &Fake, settings: &ScanSettings) -> Vec<f3
         for x0 in tile_starts(width, tile, settings.step) {
             let cut = imageops::crop_imm(image, x0, y0, tile, tile).to_image();
             for member in 0..fake.members {
-                let p = fake.probabilities(member, std::slice::from_ref(&cut));
+                let p = predicted(fake, member, std::slice::from_ref(&cut));
                 for (i, &value) in p.iter().enumerate() {
                     let (class, place) = (i / weights.len(), i % weights.len());
                     let (x, y) = (place as u32 % tile, place as u32 / tile);
@@ -82,7 +83,7 @@ fn one_tile_equals_the_network_itself() {
     let (fake, image) = (Fake::new(3, 4), picture(16, 16));
     let settings = ScanSettings { tile_px: 16, step: 0.5, min_tissue: 0.0 };
     let (scan, _) = scan(&slide(16, 16), everywhere(16, 16), &fake, &task(4), &settings, &|_, _| true).unwrap();
-    let direct: Vec<f32> = (0..3).flat_map(|m| fake.probabilities(m, std::slice::from_ref(&image))).collect();
+    let direct: Vec<f32> = (0..3).flat_map(|m| predicted(&fake, m, std::slice::from_ref(&image))).collect();
     let eight_bit = |nats: &[f32]| nats.iter().map(|&nats| quantise(nats)).collect::<Vec<_>>();
     assert_eq!(eight_bit(&scan.uncertainty), eight_bit(&uncertainty(&direct, 3, 4)), "no weights, so no rounding");
     for (got, expected) in scan.entropy.iter().zip(predictive_entropy(&direct, 3, 4)) {

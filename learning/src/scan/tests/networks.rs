@@ -8,6 +8,7 @@ use super::fakes::{picture, spacing, task};
 use super::{everywhere, scan};
 use crate::network::{MemberWeights, Predictor};
 use crate::slides::FlatSlide;
+use crate::testing::predicted;
 use crate::uncertainty::uncertainty;
 
 fn predictor(classes: usize) -> Predictor {
@@ -23,7 +24,7 @@ fn pixels_under_one_tile_are_those_of_the_network() {
     let (scan, _) = scan(&slide, everywhere(48, 32), &predictor, &task(3), &settings, &|_, _| true).unwrap();
     assert_eq!(tile_starts(48, 32, 0.5), [0, 16], "the first 16 columns are under the first tile alone");
     let tile = imageops::crop_imm(&image, 0, 0, 32, 32).to_image();
-    let direct: Vec<f32> = (0..2).flat_map(|m| predictor.probabilities(m, std::slice::from_ref(&tile))).collect();
+    let direct: Vec<f32> = (0..2).flat_map(|m| predicted(&predictor, m, std::slice::from_ref(&tile))).collect();
     let direct = uncertainty(&direct, 2, 3);
     for y in 0..32 {
         for x in 0..16 {

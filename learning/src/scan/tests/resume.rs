@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use image::RgbImage;
 
+use super::super::slab::SLAB_ROWS;
 use super::super::{Maps, Resources, ScanError, ScanJob, ScanMaps, Strip};
 use super::fakes::{Fake, picture, spacing, task};
 use super::{everywhere, settings};
@@ -121,12 +122,14 @@ fn parts_of_the_maps_equal_parts_of_the_whole() {
 /// A slide with a damaged part, which it knows of once somebody has read there.
 struct Holed {
     inside: FlatSlide,
+    /// The row below the damage.
+    bottom: u32,
     met: AtomicBool,
 }
 
 impl Holed {
-    fn new() -> Self {
-        Self { inside: FlatSlide::new(picture(SIZE.0, SIZE.1), spacing()), met: AtomicBool::new(false) }
+    fn new(bottom: u32) -> Self {
+        Self { inside: FlatSlide::new(picture(SIZE.0, SIZE.1), spacing()), bottom, met: AtomicBool::new(false) }
     }
 }
 
@@ -140,14 +143,18 @@ impl SlideReader for Holed {
     }
 
     fn read_level(&self, level: usize, x: i64, y: i64, w: u32, h: u32) -> Result<RgbImage, SlideError> {
-        if y < 40 && y + i64::from(h) > 30 {
+        if x < 13
+            && x + i64::from(w) > 5
+            && y < i64::from(self.bottom)
+            && y + i64::from(h) > i64::from(self.bottom) - 10
+        {
             self.met.store(true, Ordering::Relaxed);
         }
         self.inside.read_level(level, x, y, w, h)
     }
 
     fn holes(&self) -> Vec<Hole> {
-        let hole = Hole { x: 5, y: 30, w: 8, h: 10, level: 0, why: "a test".into() };
+        let hole = Hole { x: 5, y: self.bottom - 10, w: 8, h: 10, level: 0, why: "a test".into() };
         if self.met.load(Ordering::Relaxed) { vec![hole] } else { vec![] }
     }
 }
@@ -157,17 +164,24 @@ fn holes_that_an_earlier_run_met_are_known_to_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let (tissue, fake) = (TissueMask::from_image(everywhere(SIZE.0, SIZE.1)), Fake::new(2, 2));
     let (task, settings) = (task(2), settings(16));
-    let scan = |dir: &str, tiles: u64| {
-        let slide = Holed::new();
-        let resources = Resources { memory_bytes: 1 << 20, readers: 1 };
+    let scan = |dir: &str, (bottom, memory_bytes): (u32, u64), tiles: u64| {
+        let slide = Holed::new(bottom);
+        let resources = Resources { memory_bytes, readers: 1 };
         let (tissue, predictor) = (&tissue, &fake);
         let job = ScanJob { slide: &slide, tissue, predictor, task: &task, settings: &settings, resources };
         job.in_folder(&folder.path().join(dir), "k", &|done, _| done < tiles)
     };
-    let reference = scan("whole", u64::MAX).unwrap();
-    assert_eq!(reference.holes.len(), 1);
-    assert!(matches!(scan("parts", 200), Err(ScanError::Stopped)));
-    assert!(!slabs(&folder.path().join("parts")).is_empty(), "the rows with the hole are finished");
-    let resumed = scan("parts", u64::MAX).unwrap();
-    assert_eq!((&resumed.holes, whole(&resumed)), (&reference.holes, whole(&reference)));
+    // At the top of the only lane; and at the bottom of the first of several lanes, the second of which does not touch it.
+    for (name, damage, stop) in [("top", (40, 1 << 20), 200), ("bottom", (SIZE.1, 1), 148 + 100)] {
+        let reference = scan(&format!("{name}-whole"), damage, u64::MAX).unwrap();
+        assert_eq!(reference.holes.len(), 1);
+        let parts = format!("{name}-parts");
+        assert!(matches!(scan(&parts, damage, stop), Err(ScanError::Stopped)));
+        let first_lane =
+            slabs(&folder.path().join(&parts)).iter().filter(|s| s.to_string_lossy().contains("lane-000")).count();
+        let needed = damage.0.div_ceil(SLAB_ROWS) as usize;
+        assert!(first_lane >= needed, "the rows with the hole are finished: {first_lane} of {needed} slabs");
+        let resumed = scan(&parts, damage, u64::MAX).unwrap();
+        assert_eq!((&resumed.holes, whole(&resumed)), (&reference.holes, whole(&reference)));
+    }
 }

@@ -26,6 +26,8 @@ const TILE_PX: u32 = 256;
 const SMALLEST_LEVEL_PX: u32 = 512;
 /// Raw bytes of level 0 from which on the file could outgrow the 4 GiB of classic TIFF.
 const BIGTIFF_FROM_BYTES: u64 = 2 << 30;
+/// Tiles that wait for their place in the file at once.
+const ENCODED_AT_ONCE: usize = 64;
 /// Plain colours whose tile is remembered; a slide has a handful.
 const PLAIN_TILES: usize = 1024;
 
@@ -150,22 +152,25 @@ impl PyramidWriter {
 
     /// Writes the waiting rows of a level as tiles and hands them on, halved.
     fn write_band(&mut self, level: usize) -> io::Result<()> {
-        let (samples, stride, kind) = (self.kind.samples(), self.stride(level), &self.kind);
+        let (samples, stride) = (self.kind.samples(), self.stride(level));
         let pixels = std::mem::take(&mut self.levels[level].pixels);
         let columns: Vec<usize> = (0..self.levels[level].width as usize).step_by(TILE_PX as usize).collect();
-        let tiles: Vec<(Option<[u8; 3]>, Vec<u8>)> = columns
-            .par_iter()
-            .map(|&x| match tile::cut(&pixels, stride, samples, x) {
-                Tile::Plain(colour) => Ok((Some(colour), Vec::new())),
-                Tile::Mixed(pixels) => Ok((None, tile::encode(&pixels, kind)?)),
-            })
-            .collect::<io::Result<_>>()?;
-        for (plain, bytes) in tiles {
-            let place = match plain {
-                Some(colour) => self.plain_tile(colour)?,
-                None => self.file.write_tile(&bytes)?,
-            };
-            self.levels[level].tiles.push(place);
+        for columns in columns.chunks(ENCODED_AT_ONCE) {
+            let kind = &self.kind;
+            let tiles: Vec<(Option<[u8; 3]>, Vec<u8>)> = columns
+                .par_iter()
+                .map(|&x| match tile::cut(&pixels, stride, samples, x) {
+                    Tile::Plain(colour) => Ok((Some(colour), Vec::new())),
+                    Tile::Mixed(pixels) => Ok((None, tile::encode(&pixels, kind)?)),
+                })
+                .collect::<io::Result<_>>()?;
+            for (plain, bytes) in tiles {
+                let place = match plain {
+                    Some(colour) => self.plain_tile(colour)?,
+                    None => self.file.write_tile(&bytes)?,
+                };
+                self.levels[level].tiles.push(place);
+            }
         }
         self.hand_on(level, &pixels, stride);
         // The memory serves the next rows.
