@@ -14,6 +14,8 @@ pub const MAX_CLASSES: usize = 64;
 pub const MAX_STAGES: usize = 12;
 /// Features of one stage: nnU-Net caps at 512; room for large residual encoders.
 pub const MAX_FEATURES: usize = 4096;
+/// Convolutions or residual blocks of one stage: nnU-Net plans at most 6, its larger presets too.
+pub const MAX_CONVS: usize = 16;
 /// Largest side of a tile or patch, in pixels.
 pub const MAX_TILE_PX: u32 = 4096;
 /// Sites of one study.

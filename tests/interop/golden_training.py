@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes learning/tests/golden/training.json: nnU-Net's loss and three SGD steps of its PlainConvUNet, by PyTorch.
+"""Writes learning/tests/golden/training.json: nnU-Net's loss and three SGD steps of its networks, by PyTorch.
 
     python tests/interop/golden_training.py > learning/tests/golden/training.json
 
@@ -71,7 +71,13 @@ def deep_loss(outputs, labels):
     return total
 
 
-def architecture(norm):
+def architecture(norm, encoder):
+    if encoder == "residual":
+        # A projection with and without averaging, averaging alone, and neither.
+        return {
+            "input_channels": 3, "classes": 3, "features": [4, 6, 6, 8], "strides": [1, 1, 2, 2], "encoder": encoder,
+            "convs": [1, 2, 1, 2], "decoder_convs": [1, 1, 1], "norm": norm, "bias": True,
+        }
     return {
         "input_channels": 3, "classes": 3, "features": [4, 6, 8, 10], "strides": [1, 2, 2, 2],
         "convs": [2, 1, 2, 2], "decoder_convs": [2, 1, 2], "norm": norm, "bias": True,
@@ -85,8 +91,8 @@ def data():
     return x.reshape(BATCH, 3, SIDE, SIDE), labels.reshape(BATCH, SIDE, SIDE)
 
 
-def train(norm, frozen):
-    arch = architecture(norm)
+def train(norm, frozen, encoder="plain"):
+    arch = architecture(norm, encoder)
     net = build(arch, deep_supervision=True)
     numbers = Numbers(7)
     state = net.state_dict()
@@ -110,7 +116,7 @@ def train(norm, frozen):
         losses.append(loss.item())
     after = {n: net.state_dict()[n].double().flatten() for n in sorted(own_names(net))}
     tensors = {n: [t.sum().item(), (t * t).sum().item(), t[0].item(), t[-1].item()] for n, t in after.items()}
-    return {"norm": norm, "frozen": frozen, "losses": losses, "tensors": tensors}
+    return {"encoder": encoder, "norm": norm, "frozen": frozen, "losses": losses, "tensors": tensors}
 
 
 def loss_case():
@@ -126,5 +132,6 @@ def loss_case():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     runs = [train("batch", False), train("batch", True), train("instance", False)]
+    runs += [train("batch", False, "residual"), train("instance", False, "residual")]
     json.dump({"torch": torch.__version__, "loss": loss_case(), "runs": runs}, sys.stdout, indent=1)
     print()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A member of ours in nnU-Net v2's own PlainConvUNet: are the logits the same?
+"""A member of ours in nnU-Net v2's own PlainConvUNet or ResidualEncoderUNet: are the logits the same?
 
     cargo run -p consilium-learning --example logits -- /tmp/logits
     python tests/interop/plain_conv_unet.py /tmp/logits
@@ -14,21 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from safetensors.torch import load_file
 
 
 def build(arch, deep_supervision=False):
     """The network that `architecture` of an ensemble.json describes."""
     batch = arch["norm"] == "batch"
-    return PlainConvUNet(
+    residual = arch.get("encoder") == "residual"
+    counts = {"n_blocks_per_stage" if residual else "n_conv_per_stage": arch["convs"]}
+    return (ResidualEncoderUNet if residual else PlainConvUNet)(
+        **counts,
         input_channels=arch["input_channels"],
         n_stages=len(arch["features"]),
         features_per_stage=arch["features"],
         conv_op=torch.nn.Conv2d,
         kernel_sizes=3,
         strides=arch["strides"],
-        n_conv_per_stage=arch["convs"],
         num_classes=arch["classes"],
         n_conv_per_stage_decoder=arch["decoder_convs"],
         conv_bias=arch["bias"],

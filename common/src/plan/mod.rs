@@ -6,7 +6,7 @@ mod settings;
 
 use serde::{Deserialize, Serialize};
 
-pub use architecture::{Architecture, Norm, TensorShape};
+pub use architecture::{Architecture, Encoder, Norm, TensorShape};
 pub use settings::{
     Acquisition, Aggregation, AggregationRule, Augmentation, Gate, Quorum, ScanSettings, Score, Training, Weighting,
 };

@@ -1,12 +1,18 @@
-//! The layers of a PlainConvUNet in order, each with the places of its tensors in `Architecture::tensors()`.
+//! The layers of a network in order, each with the places of its tensors in `Architecture::tensors()`.
 
 use std::collections::BTreeMap;
 
-use consilium_common::plan::{Architecture, Norm};
+use consilium_common::plan::{Architecture, Encoder, Norm};
 
-/// Convolution, normalisation, LeakyReLU.
+use super::weights::LEAKY_SLOPE;
+
+/// Convolution and normalisation, and mostly LeakyReLU.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvLayer {
+    /// Slope for negative results; 1 where there is no LeakyReLU.
+    pub(crate) slope: f32,
+    /// Side of the kernel, 3 or 1.
+    pub(crate) kernel: usize,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     pub(crate) stride: usize,
@@ -16,6 +22,39 @@ pub(crate) struct ConvLayer {
     pub(crate) beta: usize,
     /// Running mean and variance, for batch normalisation.
     pub(crate) running: Option<(usize, usize)>,
+}
+
+/// Two convolutions around which the input is added again; LeakyReLU follows the sum.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    /// The first, which has the block's stride.
+    pub(crate) first: ConvLayer,
+    /// The second, without LeakyReLU.
+    pub(crate) second: ConvLayer,
+    /// What the input, averaged over the stride, passes where the features change: 1x1, without LeakyReLU.
+    pub(crate) projection: Option<ConvLayer>,
+}
+
+impl Block {
+    fn layers(&self) -> impl Iterator<Item = &ConvLayer> {
+        [&self.first, &self.second].into_iter().chain(&self.projection)
+    }
+}
+
+/// One stage of the encoder.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    Convs(Vec<ConvLayer>),
+    Blocks(Vec<Block>),
+}
+
+impl Stage {
+    fn layers(&self) -> Vec<&ConvLayer> {
+        match self {
+            Self::Convs(layers) => layers.iter().collect(),
+            Self::Blocks(blocks) => blocks.iter().flat_map(Block::layers).collect(),
+        }
+    }
 }
 
 /// A layer of weights and a bias: a transposed convolution or a segmentation head.
@@ -40,7 +79,9 @@ pub(crate) struct Level {
 /// All layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Graph {
-    pub(crate) encoder: Vec<Vec<ConvLayer>>,
+    /// What comes before the first stage of a residual encoder.
+    pub(crate) stem: Option<ConvLayer>,
+    pub(crate) encoder: Vec<Stage>,
     pub(crate) decoder: Vec<Level>,
     pub(crate) norm: Norm,
 }
@@ -52,6 +93,8 @@ impl Graph {
         let find = |name: String| names.get(&name).copied();
         let at = |name: String| find(name).unwrap_or(0);
         let conv = |prefix: String, inputs: usize, outputs: usize, stride: usize| ConvLayer {
+            slope: LEAKY_SLOPE,
+            kernel: 3,
             inputs,
             outputs,
             stride,
@@ -68,13 +111,30 @@ impl Graph {
             bias: find(format!("{prefix}.bias")),
         };
         let (stages, features) = (arch.stages(), &arch.features);
+        let residual = arch.encoder == Encoder::Residual;
+        let stem = residual.then(|| conv("encoder.stem.convs.0".to_owned(), arch.input_channels, features[0], 1));
         let encoder = (0..stages).map(|stage| {
-            let before = if stage == 0 { arch.input_channels } else { features[stage - 1] };
+            let first = if residual { features[0] } else { arch.input_channels };
+            let before = if stage == 0 { first } else { features[stage - 1] };
+            let sizes = |i: usize| if i == 0 { (before, arch.strides[stage]) } else { (features[stage], 1) };
             let layer = |i: usize| {
-                let (inputs, stride) = if i == 0 { (before, arch.strides[stage]) } else { (features[stage], 1) };
+                let (inputs, stride) = sizes(i);
                 conv(format!("encoder.stages.{stage}.0.convs.{i}"), inputs, features[stage], stride)
             };
-            (0..arch.convs[stage]).map(layer).collect()
+            let block = |i: usize| {
+                let ((inputs, stride), outputs) = (sizes(i), features[stage]);
+                let named = |part: &str| format!("encoder.stages.{stage}.blocks.{i}.{part}");
+                let flat = |layer: ConvLayer| ConvLayer { slope: 1.0, ..layer };
+                Block {
+                    first: conv(named("conv1"), inputs, outputs, stride),
+                    second: flat(conv(named("conv2"), outputs, outputs, 1)),
+                    projection: arch
+                        .projection(stage, i)
+                        .map(|name| ConvLayer { kernel: 1, ..flat(conv(name, inputs, outputs, 1)) }),
+                }
+            };
+            let count = 0..arch.convs[stage];
+            if residual { Stage::Blocks(count.map(block).collect()) } else { Stage::Convs(count.map(layer).collect()) }
         });
         let decoder = (0..stages - 1).map(|level| {
             let stage = stages - 2 - level;
@@ -90,12 +150,13 @@ impl Graph {
                 factor: arch.strides[..=stage].iter().product(),
             }
         });
-        Self { encoder: encoder.collect(), decoder: decoder.collect(), norm: arch.norm }
+        Self { stem, encoder: encoder.collect(), decoder: decoder.collect(), norm: arch.norm }
     }
 
     /// Places of the tensors that are statistics, not parameters.
     pub(crate) fn statistics(&self) -> Vec<usize> {
-        let layers = self.encoder.iter().flatten().chain(self.decoder.iter().flat_map(|l| &l.convs));
+        let encoder = self.stem.iter().chain(self.encoder.iter().flat_map(Stage::layers));
+        let layers = encoder.chain(self.decoder.iter().flat_map(|l| &l.convs));
         layers.filter_map(|l| l.running).flat_map(|(mean, variance)| [mean, variance]).collect()
     }
 }

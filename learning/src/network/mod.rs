@@ -13,6 +13,7 @@ pub(crate) mod norm;
 pub(crate) mod planes;
 mod predictor;
 pub mod random;
+mod residual;
 pub(crate) mod simd;
 mod weights;
 

@@ -9,9 +9,10 @@ use super::convolution::{
     Epilogue, channel_sums, conv, conv_input_gradient, conv_weight_gradient, pack_conv, pack_pointwise,
     pack_transposed, pointwise, pointwise_gradients, transposed, transposed_gradients,
 };
-use super::graph::{ConvLayer, Graph};
+use super::graph::{Block, ConvLayer, Graph, Stage};
 use super::norm::{Mode, NormParameters, Statistics, normalise, normalise_backward, statistics, update_running};
 use super::planes::{Grid, Planes};
+use super::residual::{add_leaky, average, average_gradient, leaky_gradient};
 use super::weights::{MemberWeights, WeightTensor};
 
 /// A network in memory: its tensors in the order of `Architecture::tensors()`.
@@ -31,10 +32,28 @@ struct ConvTrace {
     statistics: Statistics,
 }
 
+/// What one residual block leaves behind.
+#[derive(Debug)]
+struct BlockTrace {
+    first: ConvTrace,
+    second: ConvTrace,
+    projection: Option<ConvTrace>,
+    output: Arc<Planes>,
+}
+
+/// What one stage of the encoder leaves behind.
+#[derive(Debug)]
+enum StageTrace {
+    Convs(Vec<ConvTrace>),
+    Blocks(Vec<BlockTrace>),
+}
+
 /// What a forward pass leaves behind.
 #[derive(Debug)]
 pub(crate) struct Trace {
-    encoder: Vec<Vec<ConvTrace>>,
+    stem: Option<(ConvTrace, Arc<Planes>)>,
+    /// In order; the backward pass takes them from the end.
+    encoder: Vec<StageTrace>,
     /// Output of every encoder stage.
     skips: Vec<Arc<Planes>>,
     decoder: Vec<Vec<ConvTrace>>,
@@ -102,10 +121,25 @@ impl Network {
         let graph = self.graph.clone();
         let channels = x.len() / (samples * grid.pixels()).max(1);
         let mut z = Arc::new(Planes::from_compact(x, samples, channels, grid));
-        let mut trace = Trace { encoder: Vec::new(), skips: Vec::new(), decoder: Vec::new(), outputs: Vec::new() };
+        let (encoder, skips, decoder, outputs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut trace = Trace { stem: None, encoder, skips, decoder, outputs };
+        if let Some(stem) = &graph.stem {
+            let (left, out) = self.layer(stem, z, mode);
+            z = Arc::new(out);
+            trace.stem = Some((left, Arc::clone(&z)));
+        }
         for stage in &graph.encoder {
-            let (traces, out) = self.convs(stage, z, mode);
-            trace.encoder.push(traces);
+            let (left, out) = match stage {
+                Stage::Convs(layers) => {
+                    let (traces, out) = self.convs(layers, z, mode);
+                    (StageTrace::Convs(traces), out)
+                }
+                Stage::Blocks(blocks) => {
+                    let (traces, out) = self.blocks(blocks, z, mode);
+                    (StageTrace::Blocks(traces), out)
+                }
+            };
+            trace.encoder.push(left);
             trace.skips.push(Arc::clone(&out));
             z = out;
         }
@@ -148,21 +182,49 @@ impl Network {
     fn convs(&mut self, layers: &[ConvLayer], mut z: Arc<Planes>, mode: Mode) -> (Vec<ConvTrace>, Arc<Planes>) {
         let mut traces = Vec::with_capacity(layers.len());
         for layer in layers {
-            let packed = pack_conv(&self.values[layer.weight], layer.outputs, layer.inputs);
-            let y = conv(&z, &packed, layer.outputs, layer.stride, Epilogue::NONE);
-            let parameters = self.norm_parameters(layer);
-            let statistics = statistics(&y, &parameters, mode);
-            let out = normalise(&y, &parameters, &statistics);
-            if let Some((m, v)) = layer.running {
-                let (mut mean, mut variance) =
-                    (std::mem::take(&mut self.values[m]), std::mem::take(&mut self.values[v]));
-                update_running(&statistics, &y, self.optional(layer.bias), &mut mean, &mut variance);
-                (self.values[m], self.values[v]) = (mean, variance);
-            }
-            traces.push(ConvTrace { input: z, y, statistics });
+            let (trace, out) = self.layer(layer, z, mode);
+            traces.push(trace);
             z = Arc::new(out);
         }
         (traces, z)
+    }
+
+    fn blocks(&mut self, blocks: &[Block], mut z: Arc<Planes>, mode: Mode) -> (Vec<BlockTrace>, Arc<Planes>) {
+        let mut traces = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            let stride = block.first.stride;
+            let mut added = if stride > 1 { Arc::new(average(&z, stride)) } else { Arc::clone(&z) };
+            let (first, inner) = self.layer(&block.first, z, mode);
+            let (second, mut out) = self.layer(&block.second, Arc::new(inner), mode);
+            let projection = block.projection.as_ref().map(|layer| {
+                let (trace, projected) = self.layer(layer, Arc::clone(&added), mode);
+                added = Arc::new(projected);
+                trace
+            });
+            add_leaky(&mut out, &added);
+            z = Arc::new(out);
+            traces.push(BlockTrace { first, second, projection, output: Arc::clone(&z) });
+        }
+        (traces, z)
+    }
+
+    fn layer(&mut self, layer: &ConvLayer, z: Arc<Planes>, mode: Mode) -> (ConvTrace, Planes) {
+        let weight = &self.values[layer.weight];
+        let y = if layer.kernel == 1 {
+            pointwise(&z, &pack_pointwise(weight, layer.outputs, layer.inputs), layer.outputs, None)
+        } else {
+            let packed = pack_conv(weight, layer.outputs, layer.inputs);
+            conv(&z, &packed, layer.outputs, layer.stride, Epilogue::NONE)
+        };
+        let parameters = self.norm_parameters(layer);
+        let statistics = statistics(&y, &parameters, mode);
+        let out = normalise(&y, &parameters, &statistics, layer.slope);
+        if let Some((m, v)) = layer.running {
+            let (mut mean, mut variance) = (std::mem::take(&mut self.values[m]), std::mem::take(&mut self.values[v]));
+            update_running(&statistics, &y, self.optional(layer.bias), &mut mean, &mut variance);
+            (self.values[m], self.values[v]) = (mean, variance);
+        }
+        (ConvTrace { input: z, y, statistics }, out)
     }
 
     /// Gradients of all tensors, given those by the logits of some levels, each `[n, classes, h, w]`. Consumes the trace.
@@ -204,9 +266,20 @@ impl Network {
             if let Some(skip) = by_skip[stage].take() {
                 join(&mut dz, skip);
             }
-            let Some(d) = dz.take() else { continue };
-            let traces = std::mem::take(&mut trace.encoder[stage]);
-            dz = self.convs_backward(layers, traces, &trace.skips[stage], d, stage > 0, &mut gradients);
+            let (left, d) = (trace.encoder.pop(), dz.take());
+            let by_input = stage > 0 || self.graph.stem.is_some();
+            dz = match (layers, left, d) {
+                (Stage::Convs(layers), Some(StageTrace::Convs(traces)), Some(d)) => {
+                    self.convs_backward(layers, traces, &trace.skips[stage], d, by_input, &mut gradients)
+                }
+                (Stage::Blocks(blocks), Some(StageTrace::Blocks(traces)), Some(d)) => {
+                    self.blocks_backward(blocks, traces, d, &mut gradients)
+                }
+                _ => None,
+            };
+        }
+        if let (Some(layer), Some((left, out)), Some(d)) = (&self.graph.stem, trace.stem, dz) {
+            self.layer_backward(layer, &left, &out, d, false, &mut gradients);
         }
         gradients
     }
@@ -224,20 +297,61 @@ impl Network {
         let mut later: Option<Arc<Planes>> = None;
         for (index, (layer, trace)) in layers.iter().zip(traces).enumerate().rev() {
             let z = later.as_deref().unwrap_or(output);
-            let by = normalise_backward(&mut d, &trace.y, z, &self.norm_parameters(layer), &trace.statistics);
-            gradients[layer.gamma] = by.gamma;
-            gradients[layer.beta] = by.beta;
-            if let Some(bias) = layer.bias {
-                gradients[bias] = by.conv_bias;
-            }
-            gradients[layer.weight] = conv_weight_gradient(&trace.input, &d, layer.stride);
-            if index == 0 && !by_input {
-                return None;
-            }
-            d = conv_input_gradient(&d, &self.values[layer.weight], layer.inputs, layer.stride, trace.input.grid);
+            d = self.layer_backward(layer, &trace, z, d, index > 0 || by_input, gradients)?;
             later = Some(trace.input);
         }
         Some(d)
+    }
+
+    /// Backward through the residual blocks of a stage, down to its input.
+    fn blocks_backward(
+        &self,
+        blocks: &[Block],
+        traces: Vec<BlockTrace>,
+        mut d: Planes,
+        gradients: &mut [Vec<f32>],
+    ) -> Option<Planes> {
+        for (block, trace) in blocks.iter().zip(traces).rev() {
+            leaky_gradient(&mut d, &trace.output);
+            let mut added = d.take_channels(0, d.channels);
+            d = self.layer_backward(&block.second, &trace.second, &trace.output, d, true, gradients)?;
+            d = self.layer_backward(&block.first, &trace.first, &trace.second.input, d, true, gradients)?;
+            if let (Some(layer), Some(trace)) = (&block.projection, &trace.projection) {
+                added = self.layer_backward(layer, trace, &trace.y, added, true, gradients)?;
+            }
+            if block.first.stride > 1 {
+                added = average_gradient(&added, block.first.stride, trace.first.input.grid);
+            }
+            d.add(&added);
+        }
+        Some(d)
+    }
+
+    /// Backward through one layer with output `z`; the gradient by its input if it is needed.
+    fn layer_backward(
+        &self,
+        layer: &ConvLayer,
+        trace: &ConvTrace,
+        z: &Planes,
+        mut d: Planes,
+        by_input: bool,
+        gradients: &mut [Vec<f32>],
+    ) -> Option<Planes> {
+        let parameters = self.norm_parameters(layer);
+        let by = normalise_backward(&mut d, &trace.y, z, &parameters, &trace.statistics, layer.slope);
+        gradients[layer.gamma] = by.gamma;
+        gradients[layer.beta] = by.beta;
+        if let Some(bias) = layer.bias {
+            gradients[bias] = by.conv_bias;
+        }
+        let (input, weight) = (&trace.input, &self.values[layer.weight]);
+        if layer.kernel == 1 {
+            let (dx, dw) = pointwise_gradients(input, &d, weight);
+            gradients[layer.weight] = dw;
+            return by_input.then_some(dx);
+        }
+        gradients[layer.weight] = conv_weight_gradient(input, &d, layer.stride);
+        by_input.then(|| conv_input_gradient(&d, weight, layer.inputs, layer.stride, input.grid))
     }
 }
 

@@ -8,7 +8,6 @@ use rayon::prelude::*;
 
 use super::planes::{Planes, clear_columns};
 use super::simd::{LANES, widest};
-use super::weights::LEAKY_SLOPE;
 
 /// nnU-Net's and torch's epsilon.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -109,8 +108,8 @@ fn moments(y: &Planes, pooled: usize) -> (Vec<f64>, Vec<f64>) {
     (mean, variance)
 }
 
-/// `leaky((y - mean) * inverse * gamma + beta)`.
-pub(crate) fn normalise(y: &Planes, p: &NormParameters<'_>, s: &Statistics) -> Planes {
+/// `leaky((y - mean) * inverse * gamma + beta)`, with a slope for negative results (1 for none).
+pub(crate) fn normalise(y: &Planes, p: &NormParameters<'_>, s: &Statistics, slope: f32) -> Planes {
     let mut z = Planes::blank(y.samples, y.channels, y.grid);
     let (grid, channels) = (y.grid, y.channels);
     let (first, run) = (grid.inner(), grid.run());
@@ -119,7 +118,7 @@ pub(crate) fn normalise(y: &Planes, p: &NormParameters<'_>, s: &Statistics) -> P
         let c = i % channels;
         let scale = f64::from(p.gamma[c]) * s.inverse[i];
         let shift = f64::from(p.beta[c]) - s.mean[i] * scale;
-        affine_leaky(&mut z[first..first + run], &y[first..first + run], scale as f32, shift as f32);
+        affine_leaky(&mut z[first..first + run], &y[first..first + run], scale as f32, shift as f32, slope);
         clear_columns(z, grid);
     });
     z
@@ -132,6 +131,7 @@ pub(crate) fn normalise_backward(
     z: &Planes,
     p: &NormParameters<'_>,
     s: &Statistics,
+    slope: f32,
 ) -> NormGradients {
     let (grid, channels, samples) = (y.grid, y.channels, y.samples);
     // Per plane: the sum of the gradient behind LeakyReLU, and the sum of it times the normalised value.
@@ -142,7 +142,7 @@ pub(crate) fn normalise_backward(
         .zip(z.data.par_chunks_exact(grid.plane()))
         .enumerate()
         .map(|(i, ((dz, y), z))| {
-            let (total, with_y) = leaky_backward(dz, y, z, s.mean[i] as f32);
+            let (total, with_y) = leaky_backward(dz, y, z, s.mean[i] as f32, slope);
             (total, with_y * s.inverse[i])
         })
         .collect();
@@ -248,27 +248,27 @@ fn squares_about(plane: &[f32], mean: f32) -> f64 {
     )
 }
 
-fn affine_leaky(z: &mut [f32], y: &[f32], scale: f32, shift: f32) {
+fn affine_leaky(z: &mut [f32], y: &[f32], scale: f32, shift: f32, slope: f32) {
     widest(
         #[inline(always)]
         || {
             for (z, &y) in z.iter_mut().zip(y) {
                 let v = y.mul_add(scale, shift);
-                *z = if v >= 0.0 { v } else { v * LEAKY_SLOPE };
+                *z = if v >= 0.0 { v } else { v * slope };
             }
         },
     );
 }
 
 /// Multiplies the gradient by LeakyReLU's slope in place; returns its sum and its sum times (y - mean).
-fn leaky_backward(dz: &mut [f32], y: &[f32], z: &[f32], mean: f32) -> (f64, f64) {
+fn leaky_backward(dz: &mut [f32], y: &[f32], z: &[f32], mean: f32, slope: f32) -> (f64, f64) {
     widest(
         #[inline(always)]
         || {
             let (mut total, mut with_y) = (0.0f64, 0.0f64);
             for ((dz, y), z) in dz.chunks_mut(BLOCK).zip(y.chunks(BLOCK)).zip(z.chunks(BLOCK)) {
                 for (d, &z) in dz.iter_mut().zip(z) {
-                    *d = if z >= 0.0 { *d } else { *d * LEAKY_SLOPE };
+                    *d = if z >= 0.0 { *d } else { *d * slope };
                 }
                 let (mut sums, mut products) = ([0.0f32; LANES], [0.0f32; LANES]);
                 let (d8, d1) = dz.as_chunks::<LANES>();

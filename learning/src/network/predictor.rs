@@ -7,11 +7,12 @@ use rayon::prelude::*;
 
 use super::convolution::{Epilogue, conv, pack_conv, pack_pointwise, pack_transposed, pointwise, transposed};
 use super::ensemble::Ensemble;
-use super::graph::{ConvLayer, Graph, LinearLayer};
+use super::graph::{Block, ConvLayer, Graph, LinearLayer, Stage};
 use super::kernels::Packed;
 use super::norm::{Mode, NormParameters, frozen_affine, normalise, statistics};
 use super::planes::{Grid, Planes};
-use super::weights::{LEAKY_SLOPE, MemberWeights};
+use super::residual::{add_leaky, average};
+use super::weights::MemberWeights;
 use crate::training::softmax;
 
 /// One ensemble, ready to predict.
@@ -24,9 +25,24 @@ pub struct Predictor {
 
 #[derive(Debug)]
 struct Member {
-    encoder: Vec<Vec<Conv>>,
+    stem: Option<Conv>,
+    encoder: Vec<Layers>,
     decoder: Vec<Level>,
     head: Linear,
+}
+
+/// One stage of the encoder.
+#[derive(Debug)]
+enum Layers {
+    Convs(Vec<Conv>),
+    Blocks(Vec<Residual>),
+}
+
+#[derive(Debug)]
+struct Residual {
+    first: Conv,
+    second: Conv,
+    projection: Option<Conv>,
 }
 
 #[derive(Debug)]
@@ -39,8 +55,10 @@ struct Level {
 #[derive(Debug)]
 struct Conv {
     packed: Packed,
+    kernel: usize,
     outputs: usize,
     stride: usize,
+    slope: f32,
     bias: Option<Vec<f32>>,
     image_norm: Option<(Vec<f32>, Vec<f32>)>,
 }
@@ -135,7 +153,16 @@ impl Member {
             stride: 1,
             bias: bias(last.bias),
         };
-        Self { encoder: graph.encoder.iter().map(|s| s.iter().map(conv).collect()).collect(), decoder, head }
+        let block = |b: &Block| Residual {
+            first: conv(&b.first),
+            second: conv(&b.second),
+            projection: b.projection.as_ref().map(conv),
+        };
+        let stage = |stage: &Stage| match stage {
+            Stage::Convs(layers) => Layers::Convs(layers.iter().map(conv).collect()),
+            Stage::Blocks(blocks) => Layers::Blocks(blocks.iter().map(block).collect()),
+        };
+        Self { stem: graph.stem.as_ref().map(conv), encoder: graph.encoder.iter().map(stage).collect(), decoder, head }
     }
 
     /// Writes the logits of a tile.
@@ -143,11 +170,18 @@ impl Member {
         let (width, height) = tile.dimensions();
         let grid =
             Grid::new(height.next_multiple_of(total_stride) as usize, width.next_multiple_of(total_stride) as usize);
-        let input = planes_of(tile, grid);
+        let pixels = planes_of(tile, grid);
+        let input = match &self.stem {
+            Some(stem) => stem.run(&pixels),
+            None => pixels,
+        };
         let mut skips: Vec<Planes> = Vec::with_capacity(self.encoder.len());
         for stage in &self.encoder {
-            let out = run(stage, skips.last().unwrap_or(&input));
-            skips.push(out);
+            let input = skips.last().unwrap_or(&input);
+            skips.push(match stage {
+                Layers::Convs(layers) => run(layers, input),
+                Layers::Blocks(blocks) => run_blocks(blocks, input),
+            });
         }
         let mut z = skips.pop().unwrap_or(input);
         for level in &self.decoder {
@@ -182,18 +216,45 @@ fn planes_of(tile: &RgbImage, grid: Grid) -> Planes {
 fn run(layers: &[Conv], input: &Planes) -> Planes {
     let mut out: Option<Planes> = None;
     for layer in layers {
-        let slope = if layer.image_norm.is_some() { 1.0 } else { LEAKY_SLOPE };
-        let then = Epilogue { bias: layer.bias.as_deref(), slope };
-        let y = conv(out.as_ref().unwrap_or(input), &layer.packed, layer.outputs, layer.stride, then);
-        out = Some(match &layer.image_norm {
+        out = Some(layer.run(out.as_ref().unwrap_or(input)));
+    }
+    out.unwrap_or_else(|| Planes::zeros(input.samples, input.channels, input.grid))
+}
+
+/// The blocks of one stage, of which there is at least one.
+fn run_blocks(blocks: &[Residual], input: &Planes) -> Planes {
+    let mut out: Option<Planes> = None;
+    for block in blocks {
+        let input = out.as_ref().unwrap_or(input);
+        let mut sum = block.second.run(&block.first.run(input));
+        let averaged = (block.first.stride > 1).then(|| average(input, block.first.stride));
+        let added = averaged.as_ref().unwrap_or(input);
+        match &block.projection {
+            Some(projection) => add_leaky(&mut sum, &projection.run(added)),
+            None => add_leaky(&mut sum, added),
+        }
+        out = Some(sum);
+    }
+    out.unwrap_or_else(|| Planes::zeros(input.samples, input.channels, input.grid))
+}
+
+impl Conv {
+    fn run(&self, input: &Planes) -> Planes {
+        let bias = self.bias.as_deref();
+        let y = if self.kernel == 1 {
+            pointwise(input, &self.packed, self.outputs, bias)
+        } else {
+            let slope = if self.image_norm.is_some() { 1.0 } else { self.slope };
+            conv(input, &self.packed, self.outputs, self.stride, Epilogue { bias, slope })
+        };
+        match &self.image_norm {
             None => y,
             Some((gamma, beta)) => {
                 let parameters = NormParameters { gamma, beta, conv_bias: None, running: None };
-                normalise(&y, &parameters, &statistics(&y, &parameters, Mode::Image))
+                normalise(&y, &parameters, &statistics(&y, &parameters, Mode::Image), self.slope)
             }
-        });
+        }
     }
-    out.unwrap_or_else(|| Planes::zeros(input.samples, input.channels, input.grid))
 }
 
 /// Batch normalisation becomes part of the weights; instance normalisation stays, and makes the bias pointless.
@@ -213,6 +274,9 @@ fn fold<'a>(layer: &ConvLayer, value: &impl Fn(usize) -> &'a [f32], norm: Norm) 
         }
         _ => (None, Some((parameters.gamma.to_vec(), parameters.beta.to_vec()))),
     };
-    let packed = pack_conv(&weight, layer.outputs, layer.inputs);
-    Conv { packed, outputs: layer.outputs, stride: layer.stride, bias, image_norm }
+    let (outputs, kernel) = (layer.outputs, layer.kernel);
+    // A 1x1 layer has no LeakyReLU behind it: its sum with another has.
+    let pack = if kernel == 1 { pack_pointwise } else { pack_conv };
+    let packed = pack(&weight, outputs, layer.inputs);
+    Conv { packed, kernel, outputs, stride: layer.stride, slope: layer.slope, bias, image_norm }
 }

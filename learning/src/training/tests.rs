@@ -1,6 +1,6 @@
 //! Whole trainings: against PyTorch, repeatable on any number of threads, and learning something.
 
-use consilium_common::plan::{Norm, TensorShape};
+use consilium_common::plan::{Encoder, Norm, TensorShape};
 use image::{Luma, Rgb};
 
 use super::member::Learner;
@@ -67,16 +67,23 @@ fn three_steps_are_those_of_pytorch() {
     for run in golden()["runs"].as_array().unwrap() {
         let norm = if run["norm"] == "batch" { Norm::Batch } else { Norm::Instance };
         let frozen = run["frozen"].as_bool().unwrap();
-        let arch = Architecture {
-            input_channels: 3,
-            classes: 3,
+        let plain = Architecture {
             features: vec![4, 6, 8, 10],
             strides: vec![1, 2, 2, 2],
             convs: vec![2, 1, 2, 2],
             decoder_convs: vec![2, 1, 2],
             norm,
-            bias: true,
+            ..Architecture::plain(3, 4, 4)
         };
+        let residual = Architecture {
+            encoder: Encoder::Residual,
+            features: vec![4, 6, 6, 8],
+            strides: vec![1, 1, 2, 2],
+            convs: vec![1, 2, 1, 2],
+            decoder_convs: vec![1; 3],
+            ..plain.clone()
+        };
+        let arch = if run["encoder"] == "residual" { residual } else { plain };
         let mut numbers = Numbers(7);
         let fill = |t: TensorShape| {
             let values = numbers.tensor(&t);
@@ -90,7 +97,7 @@ fn three_steps_are_those_of_pytorch() {
         let mut learner = Learner::new(&arch, &start, &settings);
         for (step, theirs) in (0..).zip(floats(&run["losses"])) {
             let ours = f64::from(learner.step(&batch, optimiser::learning_rate(&settings, step)));
-            assert!((ours - theirs).abs() < 1e-5, "{norm:?} frozen {frozen} step {step}: {ours} against {theirs}");
+            assert!((ours - theirs).abs() < 1e-5, "{arch:?} frozen {frozen} step {step}: {ours} against {theirs}");
         }
         let after = learner.network.to_weights();
         for (name, t) in after.iter() {
