@@ -133,14 +133,23 @@ impl Scanner {
         let picture = thumbnail(reader, OVERLAY_SIDE)?;
         let mut writers = Writers::create(out, &slide.entry.name, &self.task, size, level0_px, picture)?;
         let mut summary = SummaryBuilder::new(&self.task, size.0, size.1);
-        maps.each_strip(0..size.1, rows_at_once(maps), &mut |strip| {
-            if !go_on() {
-                return Err(ScanError::Stopped);
+        let (rows, mut first) = (rows_at_once(maps), true);
+        loop {
+            maps.each_strip(0..size.1, rows, &mut |strip| {
+                if !go_on() {
+                    return Err(ScanError::Stopped);
+                }
+                if first {
+                    let truth = mask.as_ref().map(|mask| mask.rows(strip.y, strip.rows)).transpose()?;
+                    summary.add(strip, truth.as_deref());
+                }
+                writers.add(strip)
+            })?;
+            first = false;
+            if !writers.next_pass()? {
+                break;
             }
-            let truth = mask.as_ref().map(|mask| mask.rows(strip.y, strip.rows)).transpose()?;
-            summary.add(strip, truth.as_deref());
-            writers.add(strip)
-        })?;
+        }
         writers.finish()?;
         Ok(summary.finish())
     }

@@ -1,6 +1,7 @@
 //! The files of a scan, made while its rows come: pyramids that viewers open, outlines, and pictures.
 //!
-//! Memory is a row of tiles a pyramid and level. Each file is written beside its place and moved there when complete: a
+//! Memory is a row of tiles a pyramid and level: of wide slides only a few pyramids are written at a time, so that it
+//! takes several passes over the maps. Each file is written beside its place and moved there when complete: a
 //! reader never sees half of one. The same strips give the same bytes.
 
 use std::borrow::Cow;
@@ -19,6 +20,9 @@ use super::{ScanError, Strip};
 use crate::outline::{OutlineCounts, OutlineSettings, OutlineWriter};
 use crate::slides::{PyramidKind, PyramidWriter, SlideError};
 use crate::uncertainty::quantise;
+
+/// Bytes that waiting rows of the pyramids may take together: two rows of tiles of 256 px for each.
+const PYRAMID_BYTES: usize = 32 << 20;
 
 /// Longer side of the slide picture in overlays.
 pub const OVERLAY_SIDE: u32 = 1600;
@@ -73,7 +77,11 @@ impl Plane {
 #[derive(Debug)]
 pub struct Writers {
     task: Task,
+    size: (u32, u32),
+    /// The pyramids of this pass, and those of the later ones, the next one last.
     pyramids: Vec<(Plane, PyramidWriter)>,
+    later: Vec<Vec<(Plane, PathBuf, PyramidKind)>>,
+    first_pass: bool,
     outlines: OutlineWriter,
     reduced: Reduced,
     thumbnail: RgbImage,
@@ -90,41 +98,79 @@ impl Writers {
         dir: &Path,
         name: &str,
         task: &Task,
-        (width, height): (u32, u32),
+        size: (u32, u32),
         level0_px: f64,
         thumbnail: RgbImage,
+    ) -> Result<Self, ScanError> {
+        let at_once = PYRAMID_BYTES / (512 * size.0.max(1) as usize);
+        Self::create_for(dir, name, task, size, level0_px, thumbnail, at_once)
+    }
+
+    /// The same with so many pyramids in a pass, at least one.
+    fn create_for(
+        dir: &Path,
+        name: &str,
+        task: &Task,
+        size: (u32, u32),
+        level0_px: f64,
+        thumbnail: RgbImage,
+        at_once: usize,
     ) -> Result<Self, ScanError> {
         check_name(name)?;
         std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
         let files = places(dir, name, task);
         let colours: Vec<[u8; 3]> = (0..task.classes.len()).map(class_colour).collect();
         let labels = PyramidKind::Labels { colours: colours.clone() };
-        let start = |plane, path: &Path, kind| -> Result<(Plane, PyramidWriter), SlideError> {
-            Ok((plane, PyramidWriter::create(path, width, height, task.spacing_um, kind)?))
-        };
+        let grey = |plane, path: &PathBuf| (plane, path.clone(), PyramidKind::Grey);
         let mut pyramids = vec![
-            start(Plane::Labels, &files.labels, labels)?,
-            start(Plane::Uncertainty, &files.uncertainty, PyramidKind::Grey)?,
-            start(Plane::Entropy, &files.entropy, PyramidKind::Grey)?,
+            (Plane::Labels, files.labels.clone(), labels),
+            grey(Plane::Uncertainty, &files.uncertainty),
+            grey(Plane::Entropy, &files.entropy),
         ];
-        for (index, path) in files.probabilities.iter().enumerate() {
-            pyramids.push(start(Plane::Probability(index), path, PyramidKind::Grey)?);
-        }
+        pyramids.extend(files.probabilities.iter().enumerate().map(|(i, path)| grey(Plane::Probability(i), path)));
+        let mut later: Vec<_> = pyramids.chunks(at_once.max(1)).map(<[_]>::to_vec).collect();
+        later.reverse();
         let classes: Vec<(String, [u8; 3])> = task.classes.iter().cloned().zip(colours).collect();
         let settings = OutlineSettings::new(task.spacing_um, level0_px);
-        let outlines = OutlineWriter::create(&files.outlines, name, width, &classes, settings)
+        let outlines = OutlineWriter::create(&files.outlines, name, size.0, &classes, settings)
             .map_err(|e| failed(&files.outlines, e))?;
-        let reduced = Reduced::new(width, height, thumbnail.width(), thumbnail.height());
-        Ok(Self { task: task.clone(), pyramids, outlines, reduced, thumbnail, files })
+        let reduced = Reduced::new(size.0, size.1, thumbnail.width(), thumbnail.height());
+        let (task, pyramids) = (task.clone(), Vec::new());
+        let mut started = Self { task, size, pyramids, later, first_pass: true, outlines, reduced, thumbnail, files };
+        started.start_pyramids()?;
+        Ok(started)
     }
 
-    /// Adds the next rows, from the top; any number at a time. All files are worked on side by side.
+    fn start_pyramids(&mut self) -> Result<(), SlideError> {
+        for (plane, path, kind) in self.later.pop().unwrap_or_default() {
+            let writer = PyramidWriter::create(&path, self.size.0, self.size.1, self.task.spacing_um, kind)?;
+            self.pyramids.push((plane, writer));
+        }
+        Ok(())
+    }
+
+    /// After the last row: whether all rows are to be added once more, for files that are still to be written.
+    ///
+    /// # Errors
+    /// Rows are missing, or the disk is full.
+    pub fn next_pass(&mut self) -> Result<bool, ScanError> {
+        self.pyramids.drain(..).try_for_each(|(_, writer)| writer.finish())?;
+        self.first_pass = false;
+        self.start_pyramids()?;
+        Ok(!self.pyramids.is_empty())
+    }
+
+    /// Adds the next rows, from the top; any number at a time. All files of a pass are worked on side by side.
     ///
     /// # Errors
     /// A strip of another width or of more rows than the map, or a full disk.
     pub fn add(&mut self, strip: &Strip) -> Result<(), ScanError> {
         let (pyramids, outlines, reduced) = (&mut self.pyramids, &mut self.outlines, &mut self.reduced);
+        let first_pass = self.first_pass;
         let outlined = || {
+            if !first_pass {
+                return Ok(());
+            }
             reduced.add(strip);
             outlines.push_rows(&strip.labels)
         };
@@ -139,7 +185,8 @@ impl Writers {
     /// # Errors
     /// Rows are missing, or the disk is full.
     pub fn finish(mut self) -> Result<ScanFiles, ScanError> {
-        self.pyramids.into_iter().try_for_each(|(_, writer)| writer.finish())?;
+        // Of what is still to be written the rows are missing, which the writer says.
+        while self.next_pass()? {}
         self.files.outline_counts = self.outlines.finish().map_err(|e| failed(&self.files.outlines, e))?;
         let write = |path: &Path, image: &RgbImage| {
             write_png(path, image.as_raw(), image.dimensions(), ExtendedColorType::Rgb8)

@@ -46,19 +46,27 @@ fn thumbnail() -> RgbImage {
     RgbImage::from_pixel(350, 300, image::Rgb([230, 200, 220]))
 }
 
-fn write(dir: &Path, portion: u32) -> super::ScanFiles {
-    let mut writers = Writers::create(dir, "case-1", &task(), SIZE, 2.0, thumbnail()).unwrap();
-    for y in (0..SIZE.1).step_by(portion as usize) {
-        writers.add(&strip(y, portion.min(SIZE.1 - y))).unwrap();
+/// By strips of so many rows, with so many pyramids at once; and how many passes it took.
+fn write(dir: &Path, portion: u32, at_once: usize) -> (super::ScanFiles, u32) {
+    let mut writers = Writers::create_for(dir, "case-1", &task(), SIZE, 2.0, thumbnail(), at_once).unwrap();
+    let mut passes = 0;
+    loop {
+        for y in (0..SIZE.1).step_by(portion as usize) {
+            writers.add(&strip(y, portion.min(SIZE.1 - y))).unwrap();
+        }
+        passes += 1;
+        if !writers.next_pass().unwrap() {
+            return (writers.finish().unwrap(), passes);
+        }
     }
-    writers.finish().unwrap()
 }
 
 #[test]
 fn files_hold_the_maps() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("out");
-    let files = write(&dir, 64);
+    let (files, passes) = write(&dir, 64, 9);
+    assert_eq!(passes, 1);
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 8, "nothing half written stays");
     let whole = strip(0, SIZE.1);
     let like = FlatSlide::new(RgbImage::new(SIZE.0, SIZE.1), task().spacing_um);
@@ -84,18 +92,18 @@ fn files_hold_the_maps() {
 }
 
 #[test]
-fn bytes_do_not_depend_on_the_strips() {
+fn bytes_depend_on_neither_strips_nor_passes() {
     let read = |dir: &Path| -> BTreeMap<_, _> {
         let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
         entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect()
     };
     let folder = tempfile::tempdir().unwrap();
     let mut seen = None;
-    for portion in [600, 1, 97, 256] {
+    for (portion, at_once, passes) in [(600, 5, 1), (1, 5, 1), (97, 0, 5), (256, 2, 3), (31, 3, 2)] {
         let dir = folder.path().join(portion.to_string());
-        write(&dir, portion);
+        assert_eq!(write(&dir, portion, at_once).1, passes, "{at_once} of 5 pyramids at once");
         let files = read(&dir);
-        assert!(*seen.get_or_insert_with(|| files.clone()) == files, "strips of {portion}");
+        assert!(*seen.get_or_insert_with(|| files.clone()) == files, "strips of {portion}, {at_once} at once");
     }
 }
 
