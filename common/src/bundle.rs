@@ -15,19 +15,54 @@ pub const SCHEMA: u32 = 1;
 pub const MANIFEST_FILE: &str = "ensemble.json";
 
 /// How members are combined into one prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Averaging {
-    /// Mean of the members' softmax probabilities (nnU-Net v1, and ours).
+    /// Mean of softmax probabilities, over tiles and over members (nnU-Net v1, and ours).
+    #[default]
     Probabilities,
+    /// Mean of logits, over tiles and over members, and softmax last (nnU-Net v2).
+    Logits,
 }
 
 /// How pixels become network input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalisation {
     /// 8-bit RGB divided by 255 (nnU-Net's `rgb_to_0_1`).
+    #[default]
     RgbTo01,
+    /// Of each channel the mean of the slide taken away, and the rest divided by its standard deviation (nnU-Net's
+    /// z-score, without a mask).
+    ZScore,
+}
+
+/// What lies beyond the edge of a slide that is smaller than a tile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Padding {
+    /// White, which is what a slide shows where there is no tissue (ours).
+    #[default]
+    White,
+    /// Zero after normalisation: black, or with z-scores the mean colour (nnU-Net).
+    Zero,
+}
+
+impl Padding {
+    fn is_white(&self) -> bool {
+        *self == Self::White
+    }
+}
+
+/// How an ensemble is used: what must be as it was in training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conventions {
+    /// How pixels become input.
+    pub normalisation: Normalisation,
+    /// How tiles and members are combined.
+    pub averaging: Averaging,
+    /// What lies beyond the edge of a small slide.
+    pub padding: Padding,
 }
 
 /// One member: its file in the bundle, the digest and size of that file.
@@ -86,6 +121,9 @@ pub struct EnsembleManifest {
     pub normalisation: Normalisation,
     /// How members are combined.
     pub averaging: Averaging,
+    /// What lies beyond the edge of a small slide.
+    #[serde(default, skip_serializing_if = "Padding::is_white")]
+    pub padding: Padding,
     /// The members, in order.
     pub members: Vec<MemberFile>,
     /// Where it comes from.
@@ -104,6 +142,11 @@ impl EnsembleManifest {
         let manifest: Self = serde_json::from_slice(bytes).map_err(|e| Invalid::new(MANIFEST_FILE, e.to_string()))?;
         manifest.validate()?;
         Ok(manifest)
+    }
+
+    /// How the ensemble is used.
+    pub fn conventions(&self) -> Conventions {
+        Conventions { normalisation: self.normalisation, averaging: self.averaging, padding: self.padding }
     }
 
     /// The bytes whose digest names this ensemble: indented JSON with a final newline.

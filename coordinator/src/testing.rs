@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use consilium_common::bundle::{Averaging, EnsembleManifest, MemberFile, Normalisation, Provenance, member_file_name};
+use consilium_common::bundle::{
+    Averaging, EnsembleManifest, MemberFile, Normalisation, Padding, Provenance, member_file_name,
+};
 use consilium_common::messages::{Evaluation, Update, UpdateMetrics};
 use consilium_common::plan::{Acquisition, Architecture, Gate, Plan, Quorum, ScanSettings, Score, Task, Training};
 use consilium_common::{Digest, GenerationNumber, Mpp, RoundNumber, SiteId, StudyId, tensors};
@@ -57,6 +59,7 @@ pub(crate) fn manifest(plan: &Plan, members: &[Vec<u8>]) -> Vec<u8> {
         architecture: plan.architecture.clone(),
         normalisation: Normalisation::RgbTo01,
         averaging: Averaging::Probabilities,
+        padding: Padding::White,
         members: members.iter().enumerate().map(file).collect(),
         provenance: Provenance {
             study: None,

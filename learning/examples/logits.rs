@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use consilium_common::bundle::Provenance;
 use consilium_common::plan::{Architecture, Norm, Task, Training};
 use consilium_common::{Digest, GenerationNumber, Mpp};
-use consilium_learning::network::{Ensemble, MemberWeights, Predictor};
+use consilium_learning::network::{Ensemble, InputScale, MemberWeights, Predictor};
 use consilium_learning::training::{TrainingImage, train_members};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
@@ -49,7 +49,7 @@ fn write_case(folder: &Path, arch: &Architecture) -> Result<(), Box<dyn Error>> 
     Ensemble::save(folder, &task, arch, &members, provenance, GenerationNumber(0))?;
     let predictor = Predictor::new(&Ensemble::load(folder)?);
     for member in 0..members.len() {
-        let logits = predictor.logits(member, std::slice::from_ref(&image));
+        let logits = predictor.logits(member, std::slice::from_ref(&image), &InputScale::RGB_TO_01);
         let bytes: Vec<u8> = logits.iter().flat_map(|v| v.to_le_bytes()).collect();
         std::fs::write(folder.join(format!("logits-{member}.f32")), bytes)?;
     }

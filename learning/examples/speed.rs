@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use consilium_common::plan::{Architecture, Training};
-use consilium_learning::network::{MemberWeights, Predictor};
+use consilium_learning::network::{InputScale, MemberWeights, Predictor};
 use consilium_learning::training::{TrainingImage, train_members};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
@@ -33,7 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for side in [128, 256] {
         let tile = |i: u32| image::imageops::crop_imm(&image, i * 8, i * 3, side, side).to_image();
         let tiles: Vec<RgbImage> = (0..32).map(tile).collect();
-        measure(&format!("prediction of {side} px"), tiles.len(), || predictor.predict(0, &tiles, &mut Vec::new()));
+        measure(&format!("prediction of {side} px"), tiles.len(), || {
+            predictor.predict(0, &tiles, &InputScale::RGB_TO_01, &mut Vec::new())
+        });
     }
     Ok(())
 }

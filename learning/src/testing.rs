@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use image::RgbImage;
 
+use crate::network::InputScale;
 use crate::scan::TilePredictor;
 
 /// A file or folder of the real data: in `$CONSILIUM_DATA`, else in `shared/data` beside the checkout. Where it is not
@@ -23,6 +24,6 @@ pub(crate) fn real_data(relative: &str) -> Option<PathBuf> {
 /// What one member says of tiles, `[tiles, classes, height, width]`.
 pub(crate) fn predicted(predictor: &dyn TilePredictor, member: usize, tiles: &[RgbImage]) -> Vec<f32> {
     let mut out = Vec::new();
-    predictor.predict(member, tiles, &mut out);
+    predictor.predict(member, tiles, &InputScale::RGB_TO_01, &mut out);
     out
 }

@@ -6,7 +6,9 @@ pub(crate) mod site;
 use std::path::Path;
 use std::time::Duration;
 
-use consilium_common::bundle::{Averaging, EnsembleManifest, MemberFile, Normalisation, Provenance, member_file_name};
+use consilium_common::bundle::{
+    Averaging, EnsembleManifest, MemberFile, Normalisation, Padding, Provenance, member_file_name,
+};
 use consilium_common::plan::{Acquisition, Architecture, Gate, Plan, Quorum, ScanSettings, Score, Task, Training};
 use consilium_common::{Digest, GenerationNumber, Mpp, SiteId, StudyId, tensors};
 use consilium_coordinator::client::{OperatorClient, OperatorConfig};
@@ -149,6 +151,7 @@ pub(crate) fn write_bundle(dir: &Path, plan: &Plan) -> Vec<u8> {
         architecture: plan.architecture.clone(),
         normalisation: Normalisation::RgbTo01,
         averaging: Averaging::Probabilities,
+        padding: Padding::White,
         members,
         provenance,
     };

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use consilium_common::bundle::{self, Averaging, EnsembleManifest, MemberFile, Normalisation, Provenance};
+use consilium_common::bundle::{self, Conventions, EnsembleManifest, MemberFile, Provenance};
 use consilium_common::plan::{Architecture, Task};
 use consilium_common::{Digest, GenerationNumber, Invalid, limits};
 
@@ -58,7 +58,7 @@ impl Ensemble {
         Ok(Self { manifest, members })
     }
 
-    /// Writes a bundle into a folder, which is created if needed, and returns its manifest.
+    /// Writes a bundle of our own conventions into a folder, which is created if needed, and returns its manifest.
     ///
     /// # Errors
     /// A member does not fit the architecture or is not finite, or the file system refused.
@@ -67,6 +67,22 @@ impl Ensemble {
         task: &Task,
         architecture: &Architecture,
         members: &[MemberWeights],
+        provenance: Provenance,
+        generation: GenerationNumber,
+    ) -> Result<EnsembleManifest, WeightsError> {
+        Self::save_as(dir, task, architecture, members, Conventions::default(), provenance, generation)
+    }
+
+    /// The same for an ensemble that is used in another way.
+    ///
+    /// # Errors
+    /// As for [`Ensemble::save`].
+    pub fn save_as(
+        dir: &Path,
+        task: &Task,
+        architecture: &Architecture,
+        members: &[MemberWeights],
+        conventions: Conventions,
         provenance: Provenance,
         generation: GenerationNumber,
     ) -> Result<EnsembleManifest, WeightsError> {
@@ -88,8 +104,9 @@ impl Ensemble {
             generation,
             task: task.clone(),
             architecture: architecture.clone(),
-            normalisation: Normalisation::RgbTo01,
-            averaging: Averaging::Probabilities,
+            normalisation: conventions.normalisation,
+            averaging: conventions.averaging,
+            padding: conventions.padding,
             members: files,
             provenance,
         };

@@ -7,6 +7,7 @@ mod convolution;
 mod ensemble;
 mod error;
 mod graph;
+mod input;
 mod kernels;
 pub(crate) mod net;
 pub(crate) mod norm;
@@ -19,6 +20,7 @@ mod weights;
 
 pub use ensemble::Ensemble;
 pub use error::WeightsError;
+pub use input::InputScale;
 pub use predictor::Predictor;
 pub use weights::{MemberWeights, WeightTensor};
 

@@ -1,6 +1,7 @@
 //! Inference with all members of an ensemble. Normalisation with running statistics is folded into the convolutions, so a
 //! layer is one pass: multiply, shift, LeakyReLU. Tiles are independent and computed in parallel.
 
+use consilium_common::bundle::{Averaging, Conventions, Padding};
 use consilium_common::plan::{Architecture, Norm};
 use image::RgbImage;
 use rayon::prelude::*;
@@ -8,6 +9,7 @@ use rayon::prelude::*;
 use super::convolution::{Epilogue, conv, pack_conv, pack_pointwise, pack_transposed, pointwise, transposed};
 use super::ensemble::Ensemble;
 use super::graph::{Block, ConvLayer, Graph, LinearLayer, Stage};
+use super::input::InputScale;
 use super::kernels::Packed;
 use super::norm::{Mode, NormParameters, frozen_affine, normalise, statistics};
 use super::planes::{Grid, Planes};
@@ -20,6 +22,7 @@ use crate::training::softmax;
 pub struct Predictor {
     classes: usize,
     total_stride: u32,
+    conventions: Conventions,
     members: Vec<Member>,
 }
 
@@ -74,14 +77,16 @@ struct Linear {
 impl Predictor {
     /// Prepares all members of an ensemble.
     pub fn new(ensemble: &Ensemble) -> Self {
-        Self::of_members(&ensemble.manifest.architecture, &ensemble.members)
+        let conventions = ensemble.manifest.conventions();
+        Self { conventions, ..Self::of_members(&ensemble.manifest.architecture, &ensemble.members) }
     }
 
-    /// Prepares members that are not in a bundle (yet). They must be of this architecture.
+    /// Prepares members that are not in a bundle (yet), to be used as our own. They must be of this architecture.
     pub fn of_members(arch: &Architecture, members: &[MemberWeights]) -> Self {
         Self {
             classes: arch.classes,
             total_stride: arch.total_stride(),
+            conventions: Conventions::default(),
             members: members.iter().map(|weights| Member::new(arch, weights)).collect(),
         }
     }
@@ -102,26 +107,49 @@ impl Predictor {
         self.total_stride
     }
 
-    /// Softmax probabilities of one member for tiles of one size, `[n, classes, h, w]`, in memory that is used again.
-    pub fn predict(&self, member: usize, tiles: &[RgbImage], out: &mut Vec<f32>) {
-        self.each_tile(member, tiles, out, |values| {
-            softmax(values, self.classes, values.len() / self.classes);
+    /// How the ensemble is used.
+    pub fn conventions(&self) -> Conventions {
+        self.conventions
+    }
+
+    /// What is averaged, probabilities or logits, of one member for tiles of one size: `[n, classes, h, w]`, in memory that
+    /// is used again.
+    pub fn predict(&self, member: usize, tiles: &[RgbImage], input: &InputScale, out: &mut Vec<f32>) {
+        self.each_tile(member, tiles, input, out, |values| {
+            if self.conventions.averaging == Averaging::Probabilities {
+                softmax(values, self.classes, values.len() / self.classes);
+            }
         });
     }
 
     /// Logits of one member for tiles of one size, `[n, classes, h, w]`.
-    pub fn logits(&self, member: usize, tiles: &[RgbImage]) -> Vec<f32> {
+    pub fn logits(&self, member: usize, tiles: &[RgbImage], input: &InputScale) -> Vec<f32> {
         let mut out = Vec::new();
-        self.each_tile(member, tiles, &mut out, |_| {});
+        self.each_tile(member, tiles, input, &mut out, |_| {});
         out
     }
 
-    fn each_tile(&self, member: usize, tiles: &[RgbImage], out: &mut Vec<f32>, then: impl Fn(&mut [f32]) + Sync) {
+    fn each_tile(
+        &self,
+        member: usize,
+        tiles: &[RgbImage],
+        input: &InputScale,
+        out: &mut Vec<f32>,
+        then: impl Fn(&mut [f32]) + Sync,
+    ) {
+        let tables = input.tables();
+        let beyond = match self.conventions.padding {
+            Padding::White => tables.map(|table| table[255]),
+            Padding::Zero => [0.0; 3],
+        };
         let (width, height) = tiles.first().map_or((0, 0), RgbImage::dimensions);
         let one = self.classes * width as usize * height as usize;
         out.resize(tiles.len() * one, 0.0);
         tiles.par_iter().zip(out.par_chunks_exact_mut(one.max(1))).for_each(|(tile, out)| {
-            self.members[member].logits(tile, self.total_stride, out);
+            let (height, width) = (tile.height(), tile.width());
+            let padded = |side: u32| side.next_multiple_of(self.total_stride) as usize;
+            let pixels = planes_of(tile, Grid::new(padded(height), padded(width)), &tables, beyond);
+            self.members[member].logits(pixels, Grid::new(height as usize, width as usize), out);
             then(out);
         });
     }
@@ -165,12 +193,8 @@ impl Member {
         Self { stem: graph.stem.as_ref().map(conv), encoder: graph.encoder.iter().map(stage).collect(), decoder, head }
     }
 
-    /// Writes the logits of a tile.
-    fn logits(&self, tile: &RgbImage, total_stride: u32, out: &mut [f32]) {
-        let (width, height) = tile.dimensions();
-        let grid =
-            Grid::new(height.next_multiple_of(total_stride) as usize, width.next_multiple_of(total_stride) as usize);
-        let pixels = planes_of(tile, grid);
+    /// Writes the logits of the top left part of a tile.
+    fn logits(&self, pixels: Planes, part: Grid, out: &mut [f32]) {
         let input = match &self.stem {
             Some(stem) => stem.run(&pixels),
             None => pixels,
@@ -194,18 +218,17 @@ impl Member {
             }
             z = run(&level.convs, &joined);
         }
-        pointwise(&z, &self.head.packed, self.head.outputs, self.head.bias.as_deref())
-            .copy_top_left(Grid::new(height as usize, width as usize), out);
+        pointwise(&z, &self.head.packed, self.head.outputs, self.head.bias.as_deref()).copy_top_left(part, out);
     }
 }
 
-/// A tile as network input: RGB / 255, white beyond its edges.
-fn planes_of(tile: &RgbImage, grid: Grid) -> Planes {
-    let mut compact = vec![1.0f32; 3 * grid.pixels()];
+/// A tile as network input, by the values of each channel's pixels, and of what is beyond its edges.
+fn planes_of(tile: &RgbImage, grid: Grid, tables: &[[f32; 256]; 3], beyond: [f32; 3]) -> Planes {
+    let mut compact = beyond.map(|value| vec![value; grid.pixels()]).concat();
     for (y, row) in tile.as_raw().chunks_exact(3 * tile.width().max(1) as usize).enumerate() {
         for (x, rgb) in row.chunks_exact(3).enumerate() {
             for (c, &v) in rgb.iter().enumerate() {
-                compact[c * grid.pixels() + y * grid.width + x] = f32::from(v) / 255.0;
+                compact[c * grid.pixels() + y * grid.width + x] = tables[c][usize::from(v)];
             }
         }
     }

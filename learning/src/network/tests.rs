@@ -163,7 +163,7 @@ fn inference_is_the_forward_pass_with_frozen_statistics() {
         let weights = worn(&arch);
         let image = tile(24, 16);
         let predictor = Predictor::of_members(&arch, std::slice::from_ref(&weights));
-        let folded = predictor.logits(0, std::slice::from_ref(&image));
+        let folded = predictor.logits(0, std::slice::from_ref(&image), &InputScale::RGB_TO_01);
         let mut network = Network::from_weights(&arch, &weights);
         let plane = 24 * 16;
         let x: Vec<f32> =
@@ -192,7 +192,7 @@ fn probabilities_sum_to_one_for_tiles_of_any_size() {
         assert_eq!(p[..3 * pixels], p[3 * pixels..]);
         for length in [3, 10_000] {
             let mut used = vec![f32::NAN; length];
-            predictor.predict(1, &tiles, &mut used);
+            predictor.predict(1, &tiles, &InputScale::RGB_TO_01, &mut used);
             assert!(used == p, "in memory that held {length} other values");
         }
         for i in 0..pixels {

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use consilium_common::bundle::Averaging;
 use rayon::prelude::*;
 
 use super::colour::{HOLE, WHITE};
@@ -21,9 +22,16 @@ use crate::uncertainty::{Combiner, RowOutput};
 /// Rows that are combined at once: the maps of a whole tile's height would be a third of the sums again.
 const AT_ONCE: usize = 2 * SLAB_ROWS as usize;
 
+/// How many members and classes there are, and what of them is averaged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    pub(super) members: usize,
+    pub(super) classes: usize,
+    pub(super) averaging: Averaging,
+}
+
 pub(super) struct Bands<'a> {
-    members: usize,
-    classes: usize,
+    counts: Counts,
     lane: Range<u32>,
     height: u32,
     rows: usize,
@@ -41,16 +49,17 @@ pub(super) struct Bands<'a> {
 
 impl<'a> Bands<'a> {
     pub(super) fn new(
-        (members, classes): (usize, usize),
+        counts: Counts,
         (start, end): (u32, u32),
         (height, top): (u32, u32),
         frame: &'a Frame,
         tissue: &'a TissueView<'a>,
     ) -> Self {
         let area = (end - start) as usize * frame.shown_y as usize;
+        let Counts { members, classes, .. } = counts;
         let (sums, weights, colour) = (vec![0.0; members * classes * area], vec![0.0; area], vec![WHITE; area]);
         let rows = frame.shown_y as usize;
-        Self { members, classes, lane: start..end, height, rows, frame, tissue, top, sums, weights, colour }
+        Self { counts, lane: start..end, height, rows, frame, tissue, top, sums, weights, colour }
     }
 
     /// Bytes of the sums a column of the lane.
@@ -72,18 +81,23 @@ impl<'a> Bands<'a> {
     /// Adds tiles whose first row is the band's: `outputs[member]` is `[columns, classes, tile, tile]`.
     pub(super) fn add(&mut self, columns: &[u32], outputs: &[Vec<f32>]) -> Result<(), ScanError> {
         let area = self.frame.tile as usize * self.frame.tile as usize;
-        let expected = columns.len() * self.classes * area;
+        let Counts { classes, averaging, .. } = self.counts;
+        let expected = columns.len() * classes * area;
+        let range = match averaging {
+            Averaging::Probabilities => -1e-3..=1.001,
+            // Far beyond any trained network, and far enough inside f32 for the sums.
+            Averaging::Logits => -1e9..=1e9,
+        };
         for (member, output) in outputs.iter().enumerate() {
             if output.len() != expected {
                 return Err(ScanError::Shape { member, expected, got: output.len() });
             }
             // No shortcut, so that the loop is branch-free; a NaN compares false.
-            if !output.par_chunks(area).all(|plane| plane.iter().fold(true, |ok, &p| ok & (-1e-3..=1.001).contains(&p)))
-            {
+            if !output.par_chunks(area).all(|plane| plane.iter().fold(true, |ok, p| ok & range.contains(p))) {
                 return Err(ScanError::NotProbabilities { member });
             }
         }
-        let (classes, width, rows, frame) = (self.classes, self.width(), self.rows, self.frame);
+        let (width, rows, frame) = (self.width(), self.rows, self.frame);
         let places: Vec<_> = columns.iter().map(|&x| self.clip(x, frame.shown_x)).collect();
         self.sums.par_chunks_mut(rows * width).enumerate().for_each(|(plane, sums)| {
             let (member, class) = (plane / classes, plane % classes);
@@ -138,9 +152,10 @@ impl<'a> Bands<'a> {
     pub(super) fn combine(&self, rows: Range<usize>) -> Strip {
         let (first, rows, width) = (rows.start, rows.len(), self.width());
         let top = self.top + first as u32;
-        let mut strip = Strip::background(top, rows as u32, width as u32, self.classes);
+        let mut strip = Strip::background(top, rows as u32, width as u32, self.counts.classes);
         strip.colour.copy_from_slice(&self.colour[first * width..][..rows * width]);
-        let foreground = self.classes - 1;
+        let Counts { members, classes, averaging } = self.counts;
+        let foreground = classes - 1;
         let mut means = vec![0.0; rows * width * foreground];
         let labels = strip.labels.par_chunks_mut(width);
         let tissue = strip.tissue.par_chunks_mut(width);
@@ -148,7 +163,7 @@ impl<'a> Bands<'a> {
         let entropy = strip.entropy.par_chunks_mut(width);
         let means_by_row = means.par_chunks_mut((width * foreground).max(1));
         let lines = labels.zip(tissue).zip(uncertainty).zip(entropy).zip(means_by_row).enumerate();
-        let start = || (Combiner::new(self.members, self.classes), vec![0.0; width]);
+        let start = || (Combiner::new(members, classes, averaging), vec![0.0; width]);
         lines.for_each_init(start, |(combiner, scale), (row, line)| {
             let ((((labels, tissue), uncertainty), entropy), probabilities) = line;
             let row = first + row;
@@ -176,7 +191,7 @@ impl<'a> Bands<'a> {
 
     fn line(&self, member: usize, class: usize, row: usize) -> &[f32] {
         let width = self.width();
-        &self.sums[((member * self.classes + class) * self.rows + row) * width..][..width]
+        &self.sums[((member * self.counts.classes + class) * self.rows + row) * width..][..width]
     }
 }
 

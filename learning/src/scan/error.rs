@@ -46,8 +46,8 @@ pub enum ScanError {
         /// The plan's spacing.
         spacing: Mpp,
     },
-    /// A network gave values that are no probabilities.
-    #[error("member {member} of the ensemble gives values that are no probabilities; its training has diverged")]
+    /// A network gave values that are no probabilities, or no logits.
+    #[error("member {member} of the ensemble gives values that mean nothing; its training has diverged")]
     NotProbabilities {
         /// The member.
         member: usize,

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::bands::Bands;
+use super::bands::{Bands, Counts};
 use super::pipeline::all_holes;
 use super::reader::Decoded;
 use super::slab::SLAB_ROWS;
@@ -31,7 +31,7 @@ pub(super) struct Predicted {
 
 pub(super) struct Merge<'a> {
     slide: &'a dyn SlideReader,
-    counts: (usize, usize),
+    counts: Counts,
     frame: &'a Frame,
     tissue: &'a TissueView<'a>,
     windows: &'a [Window],
@@ -48,7 +48,9 @@ impl<'a> Merge<'a> {
         store: &'a Store,
         clocks: &'a Clocks,
     ) -> Self {
-        let counts = (job.predictor.members(), job.predictor.classes());
+        let predictor = job.predictor;
+        let (members, classes) = (predictor.members(), predictor.classes());
+        let counts = Counts { members, classes, averaging: predictor.conventions().averaging };
         Self { slide: job.slide, counts, frame, tissue, windows, store, clocks }
     }
 
@@ -59,7 +61,7 @@ impl<'a> Merge<'a> {
             let top = window.rows.first().map_or(window.done, |row| row.y);
             let height = self.store.layout.height;
             let mut bands = Bands::new(self.counts, window.lane, (height, top), self.frame, self.tissue);
-            let mut lane = Lane::new(window, self.counts.1);
+            let mut lane = Lane::new(window, self.counts.classes);
             for row in &window.rows {
                 self.keep(&bands, row.y, &mut lane, &mut holes)?;
                 clocks.accumulate.time(|| bands.advance(row.y));

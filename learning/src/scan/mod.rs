@@ -11,6 +11,7 @@ mod bands;
 mod colour;
 mod error;
 mod font;
+mod input;
 mod merge;
 mod output;
 mod overlay;
@@ -27,6 +28,7 @@ mod window;
 
 use std::path::Path;
 
+use consilium_common::bundle::Conventions;
 use consilium_common::limits;
 use consilium_common::plan::{ScanSettings, Task};
 
@@ -43,7 +45,7 @@ pub use summary::{
 pub use timing::{ScanTiming, seconds_per_tile};
 pub use window::{gaussian_weights, tile_starts};
 
-use crate::network::Predictor;
+use crate::network::{InputScale, Predictor};
 use crate::slides::{SlideReader, size_at};
 use crate::tissue::TissueMask;
 use bands::Bands;
@@ -70,8 +72,13 @@ pub trait TilePredictor: Sync {
     fn total_stride(&self) -> u32 {
         1
     }
-    /// Replaces `out` by the softmax probabilities of one member, `[tiles, classes, height, width]`.
-    fn predict(&self, member: usize, tiles: &[image::RgbImage], out: &mut Vec<f32>);
+    /// How the ensemble is used.
+    fn conventions(&self) -> Conventions {
+        Conventions::default()
+    }
+    /// Replaces `out` by what one member says of tiles of one size, probabilities or logits, whichever are averaged:
+    /// `[tiles, classes, height, width]`. `input` is the normalisation of the slide.
+    fn predict(&self, member: usize, tiles: &[image::RgbImage], input: &InputScale, out: &mut Vec<f32>);
 }
 
 /// How a scan uses the machine. None of it changes the result.
@@ -198,8 +205,11 @@ impl TilePredictor for Predictor {
     fn total_stride(&self) -> u32 {
         Predictor::total_stride(self)
     }
-    fn predict(&self, member: usize, tiles: &[image::RgbImage], out: &mut Vec<f32>) {
-        Predictor::predict(self, member, tiles, out);
+    fn conventions(&self) -> Conventions {
+        Predictor::conventions(self)
+    }
+    fn predict(&self, member: usize, tiles: &[image::RgbImage], input: &InputScale, out: &mut Vec<f32>) {
+        Predictor::predict(self, member, tiles, input, out);
     }
 }
 

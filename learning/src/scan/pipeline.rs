@@ -6,14 +6,17 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
+use consilium_common::bundle::Padding;
 use rayon::prelude::*;
 
+use super::input::scale_of;
 use super::merge::{Merge, Outputs, Predicted};
 use super::reader::{Decoded, Reading};
 use super::store::{ScanMaps, Store};
 use super::timing::Clocks;
 use super::window::{TileGrid, Window};
 use super::{Progress, ScanError, ScanJob};
+use crate::network::InputScale;
 use crate::slides::{Hole, SlideReader};
 
 /// Batches that may wait in each queue.
@@ -29,6 +32,8 @@ pub(super) fn run(
     progress: Progress<'_>,
 ) -> Result<ScanMaps, ScanError> {
     let windows = job.windows(grid, &store);
+    let conventions = job.predictor.conventions();
+    let input = scale_of(job.slide, job.task.spacing_um, conventions.normalisation)?;
     let tissue = job.tissue.on(store.layout.width, store.layout.height);
     let skipped = grid.places() - grid.tiles_with_tissue(&tissue, job.settings.min_tissue);
     let clocks = Clocks::new(store.timing(), skipped);
@@ -36,6 +41,10 @@ pub(super) fn run(
         slide: job.slide,
         spacing: job.task.spacing_um,
         frame: grid.frame(),
+        beyond: match conventions.padding {
+            Padding::White => [255; 3],
+            Padding::Zero => input.zero(),
+        },
         windows: &windows,
         threads: job.resources.readers.max(1),
         clocks: &clocks,
@@ -57,7 +66,7 @@ pub(super) fn run(
         let pool = &pool;
         let merging = scope.spawn(move || pool.install(move || merge.run(&receiver, &used)));
         // The channels' ends move in, so that an error here also ends the readers and the merging.
-        let inferred = infer(job, &windows, batches, (sender, spare), &clocks, progress);
+        let inferred = infer(job, &input, &windows, batches, (sender, spare), &clocks, progress);
         // A reader that panicked has said so; what it did not send is an error of `infer`.
         readers.into_iter().for_each(|reader| drop(reader.join()));
         (inferred, merging.join())
@@ -83,6 +92,7 @@ pub(super) fn all_holes(store: &Store, slide: &dyn SlideReader) -> Vec<Hole> {
 
 fn infer(
     job: &ScanJob<'_>,
+    input: &InputScale,
     windows: &[Window],
     batches: Vec<Receiver<Result<Decoded, ScanError>>>,
     (merging, spare): (SyncSender<Predicted>, Receiver<Outputs>),
@@ -100,7 +110,7 @@ fn infer(
         // Memory of batches that are merged is used again: fresh pages would cost more than the small networks' own work.
         let mut outputs = spare.try_recv().unwrap_or_else(|_| vec![Vec::new(); job.predictor.members()]);
         // Members side by side: each is a chain of small operations that does not fill many cores by itself.
-        let predict = |(member, out)| job.predictor.predict(member, &batch.tiles, out);
+        let predict = |(member, out)| job.predictor.predict(member, &batch.tiles, input, out);
         clocks.infer.time(|| outputs.par_iter_mut().enumerate().for_each(predict));
         if clocks.stall.time(|| merging.send(Predicted { batch, outputs })).is_err() {
             return Err(ScanError::MergerStopped);

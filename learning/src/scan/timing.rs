@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TilePredictor;
 use super::window::BATCH;
+use crate::network::InputScale;
 
 /// Seconds and tiles of a scan. Reading and merging run beside the networks, so the parts add up to more than the total.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,7 +63,7 @@ pub fn seconds_per_tile(predictor: &dyn TilePredictor, tile_px: u32) -> f64 {
     let tiles = vec![RgbImage::from_pixel(tile_px, tile_px, Rgb([200, 150, 190])); BATCH];
     let all = || {
         let members = (0..predictor.members()).into_par_iter();
-        members.for_each(|member| predictor.predict(member, &tiles, &mut Vec::new()));
+        members.for_each(|member| predictor.predict(member, &tiles, &InputScale::RGB_TO_01, &mut Vec::new()));
     };
     // The first one also wakes the threads up.
     all();

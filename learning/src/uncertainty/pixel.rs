@@ -2,8 +2,12 @@
 //!
 //! UGA's uncertainty: `U = (1/M) sum_m [ -sum_c pbar_c ln(p_mc + eps) ]`, the mean cross-entropy of the members against
 //! their mean, which is `H(pbar)` plus the mean of `KL(pbar || p_m)`: total entropy and disagreement in one figure.
+//! Where the ensemble's convention is to average logits, `p_m` is the softmax of member m's logits all the same; the label
+//! and the reported probabilities are then those of the mean logits, as nnU-Net v2 has them.
 //! Sums are in f64 and results in f32. As `sum_m ln a_m = ln prod_m a_m`, one logarithm a class is enough: 32 members,
 //! the most an ensemble may have, keep the product above 1e-256, far inside f64.
+
+use consilium_common::bundle::Averaging;
 
 /// UGA's guard against the logarithm of zero.
 pub const EPSILON: f64 = 1e-8;
@@ -17,7 +21,7 @@ pub struct RowOutput<'a> {
     pub uncertainty: &'a mut [f32],
     /// Entropy of the mean, nats.
     pub entropy: &'a mut [f32],
-    /// `pbar_c` of the foreground classes, class 1 first: `classes - 1` runs, one after the other.
+    /// The ensemble's probability of the foreground classes, class 1 first: `classes - 1` runs, one after the other.
     pub probabilities: &'a mut [f32],
 }
 
@@ -26,18 +30,21 @@ pub struct RowOutput<'a> {
 pub struct Combiner {
     members: usize,
     classes: usize,
+    averaging: Averaging,
     mean: Vec<f64>,
     product: Vec<f64>,
+    /// Sums of logits, then the softmax of their mean; empty where probabilities are averaged.
+    pooled: Vec<f64>,
 }
 
 impl Combiner {
     /// For so many members and classes.
-    pub fn new(members: usize, classes: usize) -> Self {
-        Self { members, classes, mean: Vec::new(), product: Vec::new() }
+    pub fn new(members: usize, classes: usize, averaging: Averaging) -> Self {
+        Self { members, classes, averaging, mean: Vec::new(), product: Vec::new(), pooled: Vec::new() }
     }
 
-    /// `plane(member, class)` gives one value a pixel, which times `scale` is a probability. Pixels where `wanted` is 0
-    /// are left as they are in `out`.
+    /// `plane(member, class)` gives one value a pixel, which times `scale` is a probability or a logit, whichever is
+    /// averaged. Pixels where `wanted` is 0 are left as they are in `out`.
     pub fn run<'p>(
         &mut self,
         plane: impl Fn(usize, usize) -> &'p [f32],
@@ -46,7 +53,10 @@ impl Combiner {
         out: &mut RowOutput<'_>,
     ) {
         let pixels = scale.len();
-        self.gather(plane, scale);
+        match self.averaging {
+            Averaging::Probabilities => self.gather(plane, scale),
+            Averaging::Logits => self.gather_logits(plane, scale),
+        }
         let inverse = 1.0 / self.members as f64;
         for x in (0..pixels).filter(|&x| wanted[x] != 0) {
             let (mut label, mut best, mut cross, mut entropy) = (0, f64::NEG_INFINITY, 0.0, 0.0);
@@ -54,6 +64,7 @@ impl Combiner {
                 let p = self.mean[class * pixels + x] * inverse;
                 cross -= p * self.product[class * pixels + x].ln() * inverse;
                 entropy -= plogp(p);
+                let p = self.pooled.get(class * pixels + x).copied().unwrap_or(p);
                 if class > 0 {
                     out.probabilities[(class - 1) * pixels + x] = p.min(1.0) as f32;
                 }
@@ -66,6 +77,34 @@ impl Combiner {
             // Rounding, and eps itself, can bring a certain pixel to -1e-8.
             out.uncertainty[x] = cross.max(0.0) as f32;
             out.entropy[x] = entropy.max(0.0) as f32;
+        }
+    }
+
+    /// The same from logits, and the softmax of the mean logits.
+    fn gather_logits<'p>(&mut self, plane: impl Fn(usize, usize) -> &'p [f32], scale: &[f32]) {
+        let (pixels, classes) = (scale.len(), self.classes);
+        for (plane, start) in [(&mut self.mean, 0.0), (&mut self.product, 1.0), (&mut self.pooled, 0.0)] {
+            plane.clear();
+            plane.resize(classes * pixels, start);
+        }
+        let mut own = vec![0.0; classes];
+        for member in 0..self.members {
+            let planes: Vec<&[f32]> = (0..classes).map(|class| plane(member, class)).collect();
+            for x in 0..pixels {
+                own.iter_mut().zip(&planes).for_each(|(logit, plane)| *logit = f64::from(plane[x] * scale[x]));
+                own.iter().enumerate().for_each(|(class, logit)| self.pooled[class * pixels + x] += logit);
+                softmax(&mut own);
+                for (class, p) in own.iter().enumerate() {
+                    self.mean[class * pixels + x] += p;
+                    self.product[class * pixels + x] *= p + EPSILON;
+                }
+            }
+        }
+        let inverse = 1.0 / self.members as f64;
+        for x in 0..pixels {
+            own.iter_mut().enumerate().for_each(|(class, mean)| *mean = self.pooled[class * pixels + x] * inverse);
+            softmax(&mut own);
+            own.iter().enumerate().for_each(|(class, p)| self.pooled[class * pixels + x] = *p);
         }
     }
 
@@ -89,6 +128,14 @@ impl Combiner {
             }
         }
     }
+}
+
+/// Softmax of the values of one pixel, in place.
+fn softmax(values: &mut [f64]) {
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    values.iter_mut().for_each(|v| *v = (*v - most).exp());
+    let total: f64 = values.iter().sum();
+    values.iter_mut().for_each(|v| *v /= total);
 }
 
 fn plogp(p: f64) -> f64 {
@@ -135,6 +182,6 @@ fn combine(probabilities: &[f32], members: usize, classes: usize) -> (Vec<f32>, 
         probabilities: &mut means,
     };
     let plane = |member: usize, class: usize| &probabilities[(member * classes + class) * n..][..n];
-    Combiner::new(members, classes).run(plane, &vec![1.0; n], &vec![1; n], &mut out);
+    Combiner::new(members, classes, Averaging::Probabilities).run(plane, &vec![1.0; n], &vec![1; n], &mut out);
     (uncertainty, entropy)
 }

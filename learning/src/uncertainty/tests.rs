@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{mutual_information, predictive_entropy, quantise, uncertainty};
+use consilium_common::bundle::Averaging;
+
+use super::{Combiner, RowOutput, mutual_information, predictive_entropy, quantise, uncertainty};
 
 fn softmax_planes(raw: &[f32], members: usize, classes: usize) -> Vec<f32> {
     let pixels = raw.len() / (members * classes);
@@ -75,5 +77,34 @@ proptest! {
             prop_assert!((f64::from(u[x]) - f64::from(h[x]) - kl).abs() < 1e-4);
             prop_assert!(h[x] + 1e-6 >= mi[x] && mi[x] >= 0.0);
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn where_logits_are_averaged_the_label_is_that_of_their_mean(
+        raw in prop::collection::vec(-4.0f32..4.0, 3 * 4 * 5), scale in prop::collection::vec(0.2f32..3.0, 5),
+    ) {
+        let (members, classes, n) = (3, 4, 5);
+        let plane = |member: usize, class: usize| &raw[(member * classes + class) * n..][..n];
+        let (mut labels, mut uncertain, mut entropy, mut shown) = (vec![9; n], vec![0.0; n], vec![0.0; n], vec![0.0; 3 * n]);
+        let mut out =
+            RowOutput { labels: &mut labels, uncertainty: &mut uncertain, entropy: &mut entropy, probabilities: &mut shown };
+        Combiner::new(members, classes, Averaging::Logits).run(plane, &scale, &[1, 1, 1, 1, 0], &mut out);
+        let scaled: Vec<f32> = raw.iter().enumerate().map(|(i, v)| v * scale[i % n]).collect();
+        let p = softmax_planes(&scaled, members, classes);
+        let (u, h) = (uncertainty(&p, members, classes), predictive_entropy(&p, members, classes));
+        let mean: Vec<f32> =
+            (0..classes * n).map(|i| (0..members).map(|m| scaled[m * classes * n + i]).sum::<f32>() / 3.0).collect();
+        let pooled = softmax_planes(&mean, 1, classes);
+        for x in 0..4 {
+            let best = usize::from(labels[x]);
+            prop_assert!((0..classes).all(|c| mean[c * n + x] <= mean[best * n + x] + 1e-5));
+            prop_assert!((uncertain[x] - u[x]).abs() < 1e-4 && (entropy[x] - h[x]).abs() < 1e-4);
+            for c in 1..classes {
+                prop_assert!((shown[(c - 1) * n + x] - pooled[c * n + x]).abs() < 1e-5);
+            }
+        }
+        prop_assert_eq!((labels[4], uncertain[4]), (9, 0.0), "not wanted");
     }
 }

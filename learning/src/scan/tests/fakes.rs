@@ -8,6 +8,7 @@ use consilium_common::plan::Task;
 use image::{Rgb, RgbImage};
 
 use super::super::TilePredictor;
+use crate::network::InputScale;
 use crate::slides::{FlatSlide, Level, SlideError, SlideReader};
 
 pub(super) const SPACING: f64 = 0.5;
@@ -70,7 +71,7 @@ impl TilePredictor for Fake {
         self.classes
     }
 
-    fn predict(&self, member: usize, tiles: &[RgbImage], out: &mut Vec<f32>) {
+    fn predict(&self, member: usize, tiles: &[RgbImage], _: &InputScale, out: &mut Vec<f32>) {
         self.seen.lock().unwrap().extend_from_slice(tiles);
         out.clear();
         for tile in tiles {
