@@ -82,3 +82,19 @@ pub const MAX_GEOJSON_OBJECTS: usize = 4_000_000;
 pub const MAX_GEOJSON_POINTS: usize = 10_000_000;
 /// Mask pixels and crossings looked at while outlines are filled: some ten seconds, and 60 times a whole glass slide.
 pub const MAX_OUTLINE_WORK: u64 = 1 << 31;
+/// Bytes of one pickle (the structure of a checkpoint, without its tensors): nnU-Net's are below 10 MB.
+pub const MAX_PICKLE_BYTES: u64 = 64 << 20;
+/// Values that wait on a pickle's stack at once: picklers write lists in parts of a thousand, tuples whole.
+pub const MAX_PICKLE_STACK: usize = 1 << 20;
+/// Bytes of memory for the values, texts, arrays and memo of one pickle: millions of numbers, far beyond any plans file.
+pub const MAX_PICKLE_MEMORY: usize = 256 << 20;
+/// Depth of values inside each other in a pickle; nnU-Net's settings use ten.
+pub const MAX_PICKLE_DEPTH: usize = 64;
+/// Entries of a checkpoint's archive: weights and two optimiser states of ten thousand tensors, and room for aliases.
+pub const MAX_CHECKPOINT_ENTRIES: u64 = 100_000;
+/// Bytes of the directory of a checkpoint's archive: some 100 an entry.
+pub const MAX_CHECKPOINT_DIRECTORY_BYTES: u64 = 16 << 20;
+/// Dimensions of a stored tensor or array; a convolution's weights have five at most.
+pub const MAX_TENSOR_DIMENSIONS: usize = 8;
+/// Elements of one tensor that are read: 1 GiB as 32-bit numbers, a hundred times the largest layer of nnU-Net.
+pub const MAX_TENSOR_ELEMENTS: usize = 1 << 28;

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod acquisition;
+pub mod checkpoint;
 pub mod dataset;
 pub mod metrics;
 pub mod network;

@@ -100,7 +100,7 @@ fn is_dicom_head(head: &[u8]) -> bool {
 
 /// A file read by position, without a shared cursor where the system can do that.
 #[derive(Debug)]
-pub(super) struct SharedFile {
+pub(crate) struct SharedFile {
     #[cfg(unix)]
     file: File,
     #[cfg(not(unix))]
@@ -109,12 +109,12 @@ pub(super) struct SharedFile {
 
 impl SharedFile {
     #[cfg(unix)]
-    pub(super) fn new(file: File) -> Self {
+    pub(crate) fn new(file: File) -> Self {
         Self { file }
     }
 
     #[cfg(unix)]
-    pub(super) fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         use std::os::unix::fs::FileExt;
         let mut bytes = vec![0; len];
         self.file.read_exact_at(&mut bytes, offset)?;
@@ -122,12 +122,12 @@ impl SharedFile {
     }
 
     #[cfg(not(unix))]
-    pub(super) fn new(file: File) -> Self {
+    pub(crate) fn new(file: File) -> Self {
         Self { file: std::sync::Mutex::new(file) }
     }
 
     #[cfg(not(unix))]
-    pub(super) fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         use std::io::{Seek, SeekFrom};
         let mut bytes = vec![0; len];
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -45,7 +45,7 @@ pub use scale::{level_at, read_at, size_at, thumbnail};
 
 pub(crate) use dicom::series_of;
 pub use file::is_zarr;
-pub(crate) use file::{holds_dicom, is_dicom};
+pub(crate) use file::{SharedFile, holds_dicom, is_dicom};
 
 use dicom::DicomSlide;
 use file::Kind;
