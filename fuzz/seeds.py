@@ -1,12 +1,17 @@
 """Seeds for the fuzz targets: small sound files in every coding, so that a run starts behind the first checks.
 
-Written with published packages into fuzz/corpus/{tiff,dicom,zarr,geojson}, each below 20 kB; run in the repository's root:
+Written with published packages into fuzz/corpus/{tiff,dicom,zarr,geojson,checkpoint}, each below 20 kB; run in the
+repository's root (PyTorch only writes seeds for checkpoints, which are left out without it):
 
     python3 -m venv VENV && VENV/bin/pip install -r tests/peers/requirements.txt
     VENV/bin/python fuzz/seeds.py
 """
 
+import collections
+import importlib.util
 import json
+import pathlib
+import pickle
 import sys
 import tempfile
 from pathlib import Path
@@ -123,6 +128,41 @@ def geojsons():
     keep("geojson", "mark.json", b"\xef\xbb\xbf" + json.dumps(polygon, indent=1).encode())
 
 
+def pickles():
+    content = collections.OrderedDict(
+        numbers=[0, -1, 300, 2**40, 2**70, 1.5, None, True], bytes=b"\x00\xff", more=bytearray(b"x"), text="ä\n",
+        tuples=[(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)], sets=[{1}, frozenset("a"), set()],
+        default=collections.defaultdict(list, x=[1]), path=pathlib.PurePosixPath("/a/b"), device=slice(1, 2, None),
+        scalars=[numpy_type(1) for numpy_type in (np.float64, np.float16, np.int32, np.uint8, np.bool_)] + [np.str_("x")],
+        arrays=[np.ones((2, 3)), np.asfortranarray(np.ones((2, 3), "f4")), np.arange(3, dtype=">i2"), np.array(["a", "bc"]),
+                np.array([None, 1], dtype=object)])
+    for protocol in range(6):
+        keep("checkpoint", f"pickle {protocol}", pickle.dumps(content, protocol))
+    keep("checkpoint", "system", b"cos\nsystem\n(Vtrue\ntR.")
+    return content
+
+
+def checkpoints(folder):
+    content = pickles()
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    wide = torch.arange(12.0).reshape(3, 4)
+    kinds = ("float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+    content |= {kind: torch.ones(3).to(getattr(torch, kind)) for kind in kinds}
+    content |= {"shared": [wide, wide.t(), wide[1], wide[:, ::2]], "parameter": torch.nn.Parameter(wide[0].clone()),
+                "cuda": torch.device("cuda", 0), "size": torch.Size([1, 2]), "type": torch.float32}
+    for zipped in (True, False):
+        for protocol in (2, 5):
+            path = folder / "x"
+            more = {"new": torch.ones(2).to(torch.uint16)} if zipped else {}
+            torch.save(content | more, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+            keep("checkpoint", f"{'zip' if zipped else 'old'} {protocol}", path.read_bytes())
+    torch.save({"weight": wide}, path)
+    keep("checkpoint", "small zip", path.read_bytes())
+
+
 def main():
     peers.TILE = TILE
     image = peers.drawn(SIDE, SIDE)
@@ -131,6 +171,7 @@ def main():
             inner = Path(folder) / write.__name__
             inner.mkdir()
             write(inner, image)
+        checkpoints(Path(folder))
     geojsons()
     for target in sorted((ROOT / "fuzz/corpus").iterdir()):
         sizes = [seed.stat().st_size for seed in target.iterdir()]

@@ -5,23 +5,35 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 
 use consilium_learning::checkpoint::{Array, Checkpoint, CheckpointError, Numbers, Tensor, Value};
 use consilium_learning::checkpoint::{read_checkpoint, read_pickle};
 use serde_json::{Value as Json, json};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let shown = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["--pickle", file] => show(&read_pickle(Path::new(file))?, None)?,
+    match read(&arguments) {
+        Ok(shown) => {
+            println!("{shown}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(arguments: &[String]) -> Result<Json, Box<dyn Error>> {
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--pickle", file] => Ok(show(&read_pickle(Path::new(file))?, None)?),
         [file] => {
             let checkpoint = read_checkpoint(Path::new(file))?;
-            show(checkpoint.root(), Some(&checkpoint))?
+            Ok(show(checkpoint.root(), Some(&checkpoint))?)
         }
-        _ => return Err("usage: checkpoint [--pickle] FILE".into()),
-    };
-    println!("{shown}");
-    Ok(())
+        _ => Err("usage: checkpoint [--pickle] FILE".into()),
+    }
 }
 
 fn show(value: &Value, checkpoint: Option<&Checkpoint>) -> Result<Json, CheckpointError> {

@@ -13,8 +13,10 @@ use super::value::Value;
 /// Where each storage's bytes lie.
 pub(super) type Storages = BTreeMap<String, Extent>;
 
-/// The number that begins files from before PyTorch 1.6, as pickle writes it behind its protocol.
+/// The number that begins files from before PyTorch 1.6, as pickle writes it behind its protocol and perhaps a frame.
 const LEGACY_MAGIC: [u8; 13] = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
+/// Bytes before that number: protocol, and frame with its length.
+const LEGACY_BEFORE: [usize; 2] = [2, 11];
 /// The version of that layout.
 const LEGACY_VERSION: i64 = 1001;
 /// Where a tar archive says what it is.
@@ -25,7 +27,7 @@ pub(super) fn read(source: &Source) -> Result<(Value, Storages), Fault> {
     let head = source.read(0, source.len().min(512))?;
     if head.starts_with(b"PK\x03\x04") {
         zip(source)
-    } else if head.get(2..).is_some_and(|rest| rest.starts_with(&LEGACY_MAGIC)) {
+    } else if LEGACY_BEFORE.iter().any(|at| head.get(*at..).is_some_and(|rest| rest.starts_with(&LEGACY_MAGIC))) {
         legacy(source)
     } else if head.get(TAR.0..).is_some_and(|rest| rest.starts_with(TAR.1)) {
         Err(Fault::format("it is a tar archive, as PyTorch wrote them before 2017"))
@@ -66,12 +68,13 @@ fn zip(source: &Source) -> Result<(Value, Storages), Fault> {
 /// Five pickles (magic number, version, machine, content, keys of storages) and the storages behind each other.
 fn legacy(source: &Source) -> Result<(Value, Storages), Fault> {
     let head = source.read(0, source.len().min(limits::MAX_PICKLE_BYTES))?;
-    let mut at = 2 + LEGACY_MAGIC.len();
+    let mut at = 0;
     let mut next = || -> Result<Unpickled, Fault> {
         let read = machine::unpickle(&head[at..])?;
         at += read.used;
         Ok(read)
     };
+    let _magic = next()?;
     let (version, machine, content, keys) = (next()?.value, next()?.value, next()?, next()?.value);
     if version.as_i64() != Some(LEGACY_VERSION) {
         return Err(Fault::format("its layout has an unknown version"));
