@@ -180,7 +180,7 @@ def check_sound(reader, folder):
 
 def check_nnunet(reader, folder):
     """A checkpoint as nnU-Net's trainer writes it, and one with the layout of version 1."""
-    os.environ |= {f"nnUNet_{name}": str(folder) for name in ("raw", "preprocessed", "results")}
+    os.environ |= {f"nnUNet_{name}": str(folder) for name in ("raw", "preprocessed", "results")} | {"nnUNet_compile": "f"}
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     stages = {"n_stages": 3, "features_per_stage": [8, 16, 32], "conv_op": "torch.nn.modules.conv.Conv2d",
@@ -200,7 +200,11 @@ def check_nnunet(reader, folder):
              "foreground_intensity_properties_per_channel": {"0": {"mean": 1.5}}, "configurations": {"2d": configuration}}
     dataset = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "tumour": 1},
                "numTraining": 4, "file_ending": ".png"}
-    trainer = nnUNetTrainer(plans, "2d", 0, dataset, device=torch.device("cpu"))
+    # The trainer tells the kind of its data by a file there.
+    data = folder / "Dataset001_X" / "x"
+    data.mkdir(parents=True)
+    (data / "case.npz").touch()
+    trainer = nnUNetTrainer(plans | {"continue_training": False}, "2d", 0, dataset, device=torch.device("cpu"))
     trainer.initialize()
     images = torch.rand((2, 3, 32, 32))
     sum(output.square().mean() for output in trainer.network(images)).backward()

@@ -1,6 +1,6 @@
 //! Whole files as `torch.save` writes them, made here byte by byte: layouts, tensors of all types, and damage.
 
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 
 use proptest::prelude::*;
 
@@ -25,30 +25,31 @@ fn fault(bytes: &[u8]) -> String {
 
 /// An archive of stored entries, with numbers of 64 bits where asked for.
 fn zip(entries: &[(&str, &[u8])], wide: bool) -> Vec<u8> {
+    zip_from(entries, wide, 0)
+}
+
+/// The same for an archive that begins so many bytes later than these.
+fn zip_from(entries: &[(&str, &[u8])], wide: bool, base: u64) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (name, content) in entries {
-        let at = out.len() as u32;
+        let at = base + out.len() as u64;
         let len = content.len() as u32;
         // As torch does it, the entry's own header carries padding.
         out.extend([b"PK\x03\x04".as_slice(), &[0; 22], &(name.len() as u16).to_le_bytes(), &[4, 0]].concat());
         out.extend([name.as_bytes(), b"FB\0\0", content].concat());
-        let extra = [
-            &[1, 0, 24, 0][..],
-            &u64::from(len).to_le_bytes(),
-            &u64::from(len).to_le_bytes(),
-            &u64::from(at).to_le_bytes(),
-        ];
+        let extra =
+            [&[1, 0, 24, 0][..], &u64::from(len).to_le_bytes(), &u64::from(len).to_le_bytes(), &at.to_le_bytes()];
         let extra = if wide { extra.concat() } else { Vec::new() };
-        let [len, at] = if wide { [u32::MAX; 2] } else { [len, at] };
+        let [len, at] = if wide { [u32::MAX; 2] } else { [len, at as u32] };
         directory.extend([b"PK\x01\x02".as_slice(), &[0; 16], &len.to_le_bytes(), &len.to_le_bytes()].concat());
         directory.extend((name.len() as u16).to_le_bytes());
         directory.extend([&(extra.len() as u16).to_le_bytes()[..], &[0; 10], &at.to_le_bytes()].concat());
         directory.extend([name.as_bytes(), &extra].concat());
     }
-    let (count, at, bytes) = (entries.len() as u64, out.len() as u64, directory.len() as u64);
+    let (count, at, bytes) = (entries.len() as u64, base + out.len() as u64, directory.len() as u64);
     out.extend(directory);
     if wide {
-        let end64 = out.len() as u64;
+        let end64 = base + out.len() as u64;
         let counts = [count, count, bytes, at].map(u64::to_le_bytes).concat();
         out.extend([b"PK\x06\x06".as_slice(), &[0; 20], &counts].concat());
         out.extend([b"PK\x06\x07".as_slice(), &[0; 4], &end64.to_le_bytes(), &[1, 0, 0, 0]].concat());
@@ -163,6 +164,18 @@ fn several_tensors_share_a_storage() {
         let values = |name: &str| read.values(read.root().get(name).unwrap().as_tensor().unwrap()).unwrap().values;
         assert_eq!((values("a"), values("b")), (vec![1.0, 2.0, 3.0], vec![3.0]));
     }
+}
+
+#[test]
+fn an_archive_of_more_than_four_gigabytes_is_read() {
+    let pickle = pickle(&[&tensor("FloatStorage", "0", 2, 1, &[1], &[1])]);
+    let base = 5 << 30;
+    let end = zip_from(&[("a/data.pkl", &pickle), ("a/data/0", &floats(&[1.0, 2.0]))], true, base);
+    let mut file = file(b"PK\x03\x04");
+    file.seek(SeekFrom::Start(base)).unwrap();
+    file.write_all(&end).unwrap();
+    let read = read_checkpoint(file.path()).unwrap();
+    assert_eq!(read.values(read.root().as_tensor().unwrap()).unwrap().values, [2.0]);
 }
 
 #[test]
