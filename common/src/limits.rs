@@ -26,6 +26,8 @@ pub const MAX_ROUNDS: u32 = 10_000;
 pub const MAX_BUDGET: u32 = 10_000;
 /// Bytes of a plan or manifest document: text of a few kilobytes in practice.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+/// Bytes of the plans of an nnU-Net: a list of some ten thousand training cases is in them.
+pub const MAX_PLANS_BYTES: u64 = 64 << 20;
 /// Bytes of one blob: one member of the largest published 2D nnU-Net is about 0.6 GB.
 pub const MAX_BLOB_BYTES: u64 = 16 << 30;
 /// Bytes of one transfer chunk: gRPC messages stay far below the usual 4 MiB ceiling.

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what is printed. The work is in the library.
 
+mod exchange;
 mod scan;
 
 use std::io::IsTerminal;
@@ -64,6 +65,10 @@ pub(crate) enum Command {
     /// NAME-labels.geojson, NAME-tissue.geojson (edit it, put it into tissue/ of the data folder, and scan again),
     /// NAME-overlay.png, NAME-labels-overlay.png, NAME.json and NAME-timing.json. Exit code 69 when a slide failed.
     Scan(scan::Scan),
+    /// Makes a bundle of an ensemble that was trained with nnU-Net; nothing in its files is run.
+    Import(exchange::Import),
+    /// Writes a bundle in the form of another program.
+    Export(exchange::Export),
     /// Trains a first ensemble, offline, on the train slides that have masks.
     Train {
         /// The plan, TOML.
@@ -163,6 +168,8 @@ pub(crate) async fn perform(command: Command) -> Result<ExitCode, SiteError> {
             tokio::spawn(stop_on_signal(stop.clone()));
             return blocking(move || scan::perform(scan, &stop)).await;
         }
+        Command::Import(import) => blocking(move || import.run()).await?,
+        Command::Export(export) => blocking(move || export.run()).await?,
         Command::Train { plan, data, out, seed } => blocking(move || train(&plan, &data, &out, seed)).await?,
         Command::Evaluate { bundle, settings, data } => {
             let settings = settings.settings()?;

@@ -1,4 +1,4 @@
-//! Checkpoints of PyTorch and plain pickles, read without running anything of them.
+//! Checkpoints of PyTorch and plain pickles, read without running anything of them; and written.
 //!
 //! A pickle is a program for a stack machine that may call any function of Python. The machine here arranges data and
 //! knows a short list of names (dictionaries, numpy arrays, tensors, paths); any other is refused by name. Tensors stay in
@@ -19,6 +19,7 @@ mod strided;
 #[cfg(test)]
 mod tests;
 mod value;
+mod write;
 
 use std::path::Path;
 
@@ -26,6 +27,8 @@ use consilium_common::limits;
 
 pub use error::{CheckpointError, PickleError};
 pub use value::{Array, ElementType, Numbers, Tensor, Value};
+
+pub(crate) use write::{Item, Stored, write_checkpoint};
 
 use crate::network::WeightTensor;
 use layout::Storages;

@@ -1,6 +1,7 @@
 //! The same work without a coordinator: scan slides with a bundle, train a first ensemble, evaluate one. Nothing here
 //! opens a connection. Broken slides are left out and named; the others go on.
 
+mod exchange;
 mod scan;
 mod train;
 
@@ -13,6 +14,7 @@ use consilium_learning::metrics::Pooled;
 use consilium_learning::network::Ensemble;
 
 pub use crate::slide_record::SlideLine;
+pub use exchange::{ImportReport, ImportRequest, Source, export, import};
 pub use scan::{DryRun, Phase, Prospect, ScanReport, ScanRequest, Seen, dry_run, scan};
 pub use train::{TrainReport, train};
 

@@ -313,10 +313,10 @@ proptest! {
         };
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Ok(read) = read_checkpoint(file(&bytes).path()) {
-            if let Some(tensor) = read.root().as_tensor() {
-                let _ = read.values(tensor);
-            }
+        if let Ok(read) = read_checkpoint(file(&bytes).path())
+            && let Some(tensor) = read.root().as_tensor()
+        {
+            let _ = read.values(tensor);
         }
     }
 }
