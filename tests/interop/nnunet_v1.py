@@ -26,7 +26,7 @@ from nnunet_v2 import FOLDS, quiet, write_list
 
 NAME, TASK, TRAINER = "v1-bn-rgb", "Task510_Nuclei", "nnUNetTrainerV2_BN"
 PLANS = "nnUNet_RGB_scaleTo_0_1"
-STEPS, BATCH = 80, 2
+STEPS, BATCH = 60, 2
 
 
 def main():

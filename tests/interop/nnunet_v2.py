@@ -33,7 +33,7 @@ import numpy as np
 import fields
 
 FOLDS = 5
-STEPS, EPOCHS = 25, 3
+STEPS, EPOCHS = 20, 3
 # The plain ones have two convolutions a stage; the residual ones have one block first, then two.
 ENSEMBLES = {
     "plain-bn-rgb": {"dataset": 501, "trainer": "nnUNetTrainerBN", "planner": "plain"},

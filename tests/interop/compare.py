@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Imports the reference ensembles and compares what we make of them with what nnU-Net made.
+
+    python tests/interop/nnunet_v2.py make OUT
+    python tests/interop/nnunet_v1.py make OUT
+    python tests/interop/compare.py OUT target/release/consilium-site [--only NAME]
+
+For each ensemble of OUT/ensembles.json: `import` into a bundle, `scan` of the pictures, then one line of a table with
+
+    labels    share of pixels whose label is nnU-Net's, over all pictures, at nnU-Net's tile size and step 0.5, no flips
+    of exact  the same against the argmax of nnU-Net's code with float32 sums (v2 adds in float16)
+    network   largest difference of a fold's logits on one tile: the imported member in PyTorch against nnU-Net's network
+    mean      largest difference of the mean logits (v1: probabilities) of a whole picture, where NAME-logits.npy of the
+              shape [classes, height, width] lies beside the labels; else `-`
+
+The pictures are put into a data folder with outlines that call all of them tissue, so that every pixel is scanned; where
+a pixel is not tissue after all it is left out, and the number of pixels that were compared is printed. Ends with 1 if
+labels are equal on less than 99.9 % or a difference is over 1e-3.
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import tifffile
+from skimage import draw, io
+
+import fields
+
+LABELS_AT_LEAST, LOGITS_WITHIN = 0.999, 1e-3
+HEADS = ("ensemble", "pixels", "labels", "of exact", "network", "mean", "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("site", type=pathlib.Path, help="the program consilium-site")
+    parser.add_argument("--only", action="append", help="compare these ensembles only")
+    args = parser.parse_args()
+    listed = json.loads((args.out / "ensembles.json").read_text())
+    listed = [entry for entry in listed if not args.only or entry["name"] in args.only]
+    assert listed, "no ensemble to compare"
+    lines = [compare(args.out.resolve(), args.site.resolve(), entry) for entry in listed]
+    widths = [max(len(line[i]) for line in [HEADS, *lines]) for i in range(len(HEADS))]
+    for line in [HEADS, *lines]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return 1 if any(line[-1] != "ok" for line in lines) else 0
+
+
+def compare(out, site, entry):
+    """One line of the table."""
+    work = out / "compared" / entry["name"]
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    bundle, scanned = work / "bundle", work / "scan"
+    model = out / entry["model"]
+    said = run(site, "import", entry["kind"], model, "--out", bundle, "--spacing-um", fields.SPACING_UM)
+    said = said or scan(site, work, bundle, scanned, entry, out / "images")
+    if said:
+        return (entry["name"], "0", "-", "-", "-", "-", said)
+    reference = out / entry["reference"]
+    pixels, equal, equal_exact, mean = 0, 0, 0, None
+    for name in entry["images"]:
+        ours, counted = read_labels(scanned / name, name)
+        labels = io.imread(reference / "mirror-off" / f"{name}.png")
+        exact = np.load(reference / "mirror-off" / f"{name}.npz")["exact"]
+        assert ours.shape == labels.shape == exact.shape[1:], (name, ours.shape, labels.shape, exact.shape)
+        pixels += int(counted.sum())
+        equal += int((ours == labels)[counted].sum())
+        equal_exact += int((ours == exact.argmax(0))[counted].sum())
+        path = scanned / name / f"{name}-logits.npy"
+        if path.exists():
+            mean = max(mean or 0.0, float(np.abs(np.load(path) - exact)[:, counted].max()))
+    network = network_difference(bundle, reference / "network.safetensors")
+    return line(entry["name"], pixels, equal, equal_exact, network, mean)
+
+
+def line(name, pixels, equal, equal_exact, network, mean):
+    """The cells of a comparison, and whether it is good enough."""
+    share = equal / pixels if pixels else 0.0
+    reasons = []
+    if share < LABELS_AT_LEAST:
+        reasons.append("labels differ")
+    if network > LOGITS_WITHIN:
+        reasons.append("networks differ")
+    if mean is not None and mean > LOGITS_WITHIN:
+        reasons.append("means differ")
+    return (
+        name,
+        str(pixels),
+        f"{share:.3%}",
+        f"{equal_exact / max(pixels, 1):.3%}",
+        f"{network:.1e}",
+        "-" if mean is None else f"{mean:.1e}",
+        ", ".join(reasons) or "ok",
+    )
+
+
+def run(site, *words):
+    """Runs a command of ours; what it complains of, or nothing."""
+    done = subprocess.run([str(word) for word in (site, *words)], capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
+        return f"`{words[0]}` ended with {done.returncode}: {last}"
+    return None
+
+
+def scan(site, work, bundle, scanned, entry, pictures):
+    """Scans the pictures; each comes to lie in SCANNED/NAME/."""
+    for name in entry["images"]:
+        data = work / "data" / name
+        (data / "slides").mkdir(parents=True)
+        (data / "tissue").mkdir()
+        shutil.copy(pictures / f"{name}.png", data / "slides")
+        height, width = io.imread(pictures / f"{name}.png").shape[:2]
+        (data / "tissue" / f"{name}.geojson").write_text(json.dumps(everything(width, height)))
+        (data / "slides.csv").write_text(f"slide,mpp\n{name},{fields.SPACING_UM}\n")
+        settings = ["--step", "0.5", "--tile-px", entry["tile_px"]]
+        said = run(site, "scan", data, "--bundle", bundle, "--out", scanned / name, *settings)
+        if said:
+            return said
+    return None
+
+
+def everything(width, height):
+    """Outlines that say: all is tissue."""
+    ring = [[0, 0], [width, 0], [width, height], [0, height], [0, 0]]
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    properties = {"classification": {"name": "Tissue"}}
+    return {
+        "type": "FeatureCollection",
+        "features": [{"type": "Feature", "geometry": geometry, "properties": properties}],
+    }
+
+
+def read_labels(folder, name):
+    """Our labels of a picture, and which pixels lie in its tissue."""
+    labels = tifffile.imread(folder / f"{name}-labels.tif", level=0).squeeze()
+    counted = np.zeros(labels.shape, bool)
+    for feature in json.loads((folder / f"{name}-tissue.geojson").read_text())["features"]:
+        for index, ring in enumerate(feature["geometry"]["coordinates"]):
+            corners = np.array(ring, float)
+            # Outlines run along the corners of pixels; a pixel is inside where its middle is.
+            inside = draw.polygon2mask(labels.shape, corners[:, ::-1] - 0.5)
+            counted[inside] = index == 0
+    return labels, counted
+
+
+def network_difference(bundle, reference):
+    """Largest difference between the imported members, run by PyTorch under nnU-Net's names, and nnU-Net's networks."""
+    import torch
+    from safetensors.torch import load_file
+
+    import plain_conv_unet
+
+    manifest = json.loads((bundle / "ensemble.json").read_text())
+    expected = load_file(reference)
+    tile = expected.pop("input")
+    assert len(manifest["members"]) == len(expected), "not every fold became a member"
+    network = plain_conv_unet.build(manifest["architecture"])
+    network.eval()
+    largest = 0.0
+    for number, member in enumerate(manifest["members"]):
+        plain_conv_unet.load(network, load_file(bundle / member["file"]))
+        with torch.inference_mode():
+            largest = max(largest, float((network(tile) - expected[f"fold_{number}"]).abs().max()))
+    return largest
+
+
+if __name__ == "__main__":
+    sys.exit(main())
