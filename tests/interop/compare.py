@@ -3,15 +3,16 @@
 
     python tests/interop/nnunet_v2.py make OUT
     python tests/interop/nnunet_v1.py make OUT
-    python tests/interop/compare.py OUT target/release/consilium-site [--only NAME]
+    python tests/interop/compare.py OUT target/release/consilium-site [--only NAME] [--means PROGRAM]
 
 For each ensemble of OUT/ensembles.json: `import` into a bundle, `scan` of the pictures, then one line of a table with
 
     labels    share of pixels whose label is nnU-Net's, over all pictures, at nnU-Net's tile size and step 0.5, no flips
     of exact  the same against the argmax of nnU-Net's code with float32 sums (v2 adds in float16)
     network   largest difference of a fold's logits on one tile: the imported member in PyTorch against nnU-Net's network
-    mean      largest difference of the mean logits (v1: probabilities) of a whole picture, where NAME-logits.npy of the
-              shape [classes, height, width] lies beside the labels; else `-`
+    mean      largest difference of the mean logits (v1: probabilities) of a whole picture from nnU-Net's with float32
+              sums, where a PROGRAM is given; it is run as `PROGRAM BUNDLE PICTURE.png TILE_PX FILE` and writes FILE as
+              float32, little endian, [classes, height, width]
 
 The pictures are put into a data folder with outlines that call all of them tissue, so that every pixel is scanned; where
 a pixel is not tissue after all it is left out, and the number of pixels that were compared is printed. Ends with 1 if
@@ -40,18 +41,20 @@ def main():
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("site", type=pathlib.Path, help="the program consilium-site")
     parser.add_argument("--only", action="append", help="compare these ensembles only")
+    parser.add_argument("--means", type=pathlib.Path, metavar="PROGRAM", help="writes the mean logits of a picture")
     args = parser.parse_args()
+    means = args.means and args.means.resolve()
     listed = json.loads((args.out / "ensembles.json").read_text())
     listed = [entry for entry in listed if not args.only or entry["name"] in args.only]
     assert listed, "no ensemble to compare"
-    lines = [compare(args.out.resolve(), args.site.resolve(), entry) for entry in listed]
+    lines = [compare(args.out.resolve(), args.site.resolve(), means, entry) for entry in listed]
     widths = [max(len(line[i]) for line in [HEADS, *lines]) for i in range(len(HEADS))]
     for line in [HEADS, *lines]:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     return 1 if any(line[-1] != "ok" for line in lines) else 0
 
 
-def compare(out, site, entry):
+def compare(out, site, means, entry):
     """One line of the table."""
     work = out / "compared" / entry["name"]
     shutil.rmtree(work, ignore_errors=True)
@@ -72,9 +75,12 @@ def compare(out, site, entry):
         pixels += int(counted.sum())
         equal += int((ours == labels)[counted].sum())
         equal_exact += int((ours == exact.argmax(0))[counted].sum())
-        path = scanned / name / f"{name}-logits.npy"
-        if path.exists():
-            mean = max(mean or 0.0, float(np.abs(np.load(path) - exact)[:, counted].max()))
+        if means:
+            picture, file = out / "images" / f"{name}.png", work / f"{name}.f32"
+            said = run(means, bundle, picture, entry["tile_px"], file)
+            assert not said, said
+            found = np.fromfile(file, "<f4").reshape(exact.shape)
+            mean = max(mean or 0.0, float(np.abs(found - exact).max()))
     network = network_difference(bundle, reference / "network.safetensors")
     return line(entry["name"], pixels, equal, equal_exact, network, mean)
 
@@ -110,20 +116,18 @@ def run(site, *words):
 
 
 def scan(site, work, bundle, scanned, entry, pictures):
-    """Scans the pictures; each comes to lie in SCANNED/NAME/."""
+    """Scans the pictures as one data folder; the outputs of each come to lie in SCANNED/NAME/."""
+    data, table = work / "data", ["slide,mpp"]
+    for part in ("slides", "tissue"):
+        (data / part).mkdir(parents=True)
     for name in entry["images"]:
-        data = work / "data" / name
-        (data / "slides").mkdir(parents=True)
-        (data / "tissue").mkdir()
         shutil.copy(pictures / f"{name}.png", data / "slides")
         height, width = io.imread(pictures / f"{name}.png").shape[:2]
         (data / "tissue" / f"{name}.geojson").write_text(json.dumps(everything(width, height)))
-        (data / "slides.csv").write_text(f"slide,mpp\n{name},{fields.SPACING_UM}\n")
-        settings = ["--step", "0.5", "--tile-px", entry["tile_px"]]
-        said = run(site, "scan", data, "--bundle", bundle, "--out", scanned / name, *settings)
-        if said:
-            return said
-    return None
+        table.append(f"{name},{fields.SPACING_UM}")
+    (data / "slides.csv").write_text("\n".join(table) + "\n")
+    settings = ["--step", "0.5", "--tile-px", entry["tile_px"]]
+    return run(site, "scan", data, "--bundle", bundle, "--out", scanned, *settings)
 
 
 def everything(width, height):
@@ -165,10 +169,17 @@ def network_difference(bundle, reference):
     network.eval()
     largest = 0.0
     for number, member in enumerate(manifest["members"]):
-        plain_conv_unet.load(network, load_file(bundle / member["file"]))
+        plain_conv_unet.load(network, with_all_biases(network, load_file(bundle / member["file"])))
         with torch.inference_mode():
             largest = max(largest, float((network(tile) - expected[f"fold_{number}"]).abs().max()))
     return largest
+
+
+def with_all_biases(network, tensors):
+    """v1 has no bias in its transposed convolutions and segmentation layers; where v2's network has one, it is zero."""
+    absent = [name for name in network.state_dict() if name.endswith(".bias") and name not in tensors]
+    absent = [name for name in absent if name.startswith(("decoder.transpconvs.", "decoder.seg_layers."))]
+    return tensors | {name: network.state_dict()[name] * 0 for name in absent}
 
 
 if __name__ == "__main__":
