@@ -9,14 +9,14 @@ For each ensemble of OUT/ensembles.json: `import` into a bundle, `scan` of the p
 
     labels    share of pixels whose label is nnU-Net's, over all pictures, at nnU-Net's tile size and step 0.5, no flips
     of exact  the same against the argmax of nnU-Net's code with float32 sums (v2 adds in float16)
-    network   largest difference of a fold's logits on one tile: the imported member in PyTorch against nnU-Net's network
+    network   largest difference of a fold's logits on one tile: the imported member in PyTorch against nnU-Net's own
     mean      largest difference of the mean logits (v1: probabilities) of a whole picture from nnU-Net's with float32
               sums, where a PROGRAM is given; it is run as `PROGRAM BUNDLE PICTURE.png TILE_PX FILE` and writes FILE as
               float32, little endian, [classes, height, width]
 
-The pictures are put into a data folder with outlines that call all of them tissue, so that every pixel is scanned; where
-a pixel is not tissue after all it is left out, and the number of pixels that were compared is printed. Ends with 1 if
-labels are equal on less than 99.9 % or a difference is over 1e-3.
+The pictures are put into a data folder with outlines that call all of them tissue, so that every pixel is scanned;
+where a pixel is not tissue after all it is left out, and the number of pixels that were compared is printed. Ends with 1
+if labels are equal on less than 99.9 % or a difference is over 1e-3.
 """
 
 import argparse
@@ -110,8 +110,9 @@ def run(site, *words):
     """Runs a command of ours; what it complains of, or nothing."""
     done = subprocess.run([str(word) for word in (site, *words)], capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
-        return f"`{words[0]}` ended with {done.returncode}: {last}"
+        said = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()
+        why = next((line for line in said if line.startswith("error")), said[-1])
+        return f"`{words[0]}` ended with {done.returncode}: {why}"
     return None
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Checkpoints that run code when Python unpickles them, for showing that our import refuses them and runs nothing.
 
-    python tests/interop/malicious.py OUT [--site target/release/consilium-site]
+    python tests/interop/malicious.py OUT [--site target/release/consilium-site] [--only CASE]
 
 OUT/CASE/model is a result folder of nnU-Net in which one file is poisoned; unpickling it would create OUT/CASE/marker.
-`harmless` is the same folder without poison. Each case is first given to PyTorch or pickle in a process of its own, which
-must create the marker (else the case would prove nothing); the marker is then removed. With --site the program is asked
-to import every case: it must accept the harmless ones, refuse the others with a message and an exit code of its own,
-and leave neither a marker nor a bundle.
+`harmless` is the same folder without poison. Each case is first given to PyTorch or pickle in a process of its own,
+which must create the marker (else the case would prove nothing); the marker is then removed. With --site the program is
+asked to import every case: it must accept the harmless ones, refuse the others with a message and an exit code of its
+own, and leave neither a marker nor a bundle. Ends with 1 if it does not.
 """
 
 import argparse
@@ -55,17 +55,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--site", type=pathlib.Path, help="the program consilium-site")
+    parser.add_argument("--only", choices=list(CASES), action="append", help="these cases only")
     args = parser.parse_args()
     out = args.out.resolve()
     failed = 0
-    for name, make in CASES.items():
+    # With --site the harmless ones always come first: a program that refuses everything proves nothing.
+    names = [name for name in CASES if args.site and name.startswith("harmless")] + (args.only or list(CASES))
+    for name in dict.fromkeys(names):
+        make = CASES[name]
         case = out / name
         shutil.rmtree(case, ignore_errors=True)
         (case / "model").mkdir(parents=True)
         marker = case / "marker"
         kind, poisoned, harm = make(case / "model", marker)
-        done = marker.exists()
-        assert not done, f"{name}: making it ran it"
+        assert not marker.exists(), f"{name}: making it ran it"
         if harm:
             unpickle(poisoned)
             assert marker.exists(), f"{name}: Python does not fall for it, so it proves nothing"

@@ -5,10 +5,10 @@
     V/bin/pip install --no-deps nnunet==1.7.1
     OMP_NUM_THREADS=1 V/bin/python tests/interop/nnunet_v1.py make OUT
 
-Crops, plans, networks, checkpoints, tiles and export are nnU-Net v1's own: the planner that divides RGB by 255 (with few
-features) and the trainer nnUNetTrainerV2_BN, whose BatchNorm is called instnorm. Only the loop of a few dozen steps is
-written here, over crops in memory with flips, since v1's augmentation needs batchgenerators of its time. OUT holds what
-nnunet_v2.py describes, with `exact` and `exact_folds` as mean class probabilities: v1 averages these, in float32.
+Crops, plans, networks, checkpoints, tiles and export are nnU-Net v1's own: the planner that divides RGB by 255 (with
+few features) and the trainer nnUNetTrainerV2_BN, whose BatchNorm is called instnorm. Only the loop of a few dozen steps
+is written here, over crops in memory with flips, since v1's augmentation needs batchgenerators of its time. OUT holds
+what nnunet_v2.py describes, with `exact` and `exact_folds` as mean class probabilities: v1 averages these, in float32.
 """
 
 import argparse

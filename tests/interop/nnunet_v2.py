@@ -5,8 +5,8 @@
     OMP_NUM_THREADS=1 V/bin/python tests/interop/nnunet_v2.py make OUT [--only NAME]
     V/bin/python tests/interop/compare.py OUT target/release/consilium-site
 
-Everything goes through nnU-Net's own classes: fingerprint, planner (with few features), preprocessor, trainer (a few dozen
-steps a fold), checkpoint, predictor and export. OUT then holds
+Everything goes through nnU-Net's own classes: fingerprint, planner (with few features), preprocessor, trainer (a few
+dozen steps a fold), checkpoint, predictor and export. OUT then holds
 
     ensembles.json                     what was made and where it lies
     images/NAME.png                    the pictures that were predicted
