@@ -3,7 +3,7 @@
 
     python3 -m venv V && V/bin/pip install -r tests/interop/requirements.txt
     V/bin/pip install --no-deps nnunet==1.7.1
-    OMP_NUM_THREADS=1 V/bin/python tests/interop/nnunet_v1.py make OUT
+    OMP_NUM_THREADS=1 V/bin/python tests/interop/nnunet_v1.py make OUT [--steps N]
 
 Crops, plans, networks, checkpoints, tiles and export are nnU-Net v1's own: the planner that divides RGB by 255 (with
 few features) and the trainer nnUNetTrainerV2_BN, whose BatchNorm is called instnorm. Only the loop of a few dozen steps
@@ -33,7 +33,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("make", choices=["make"])
     parser.add_argument("out", type=pathlib.Path)
-    out = parser.parse_args().out.resolve()
+    parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each fold")
+    args = parser.parse_args()
+    out = args.out.resolve()
     folders = {
         "nnUNet_raw_data_base": out / "v1_raw",
         "nnUNet_preprocessed": out / "v1_preprocessed",
@@ -44,12 +46,12 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
     images = fields.write_tested(out / "images")
     with as_in_its_day():
-        make(out, images)
+        make(out, images, args.steps)
 
 
-def make(out, images):
+def make(out, images, steps):
     plan(out)
-    trainers = [train(fold) for fold in range(FOLDS)]
+    trainers = [train(fold, steps) for fold in range(FOLDS)]
     folder = out / "v1_results" / "nnUNet" / "2d" / TASK / f"{TRAINER}__{PLANS}"
     reference = out / "reference" / NAME
     shutil.rmtree(reference, ignore_errors=True)
@@ -135,7 +137,7 @@ def description(cases):
     }
 
 
-def train(fold):
+def train(fold, steps):
     """A few dozen steps with the trainer's own network, loss and optimiser; its own checkpoint."""
     import torch
 
@@ -152,8 +154,8 @@ def train(fold):
     cases = [case for index, case in enumerate(fields.training()) if index % FOLDS != fold]
     random = np.random.default_rng(fold)
     trainer.network.train()
-    for step in range(STEPS):
-        trainer.optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / STEPS) ** 0.9
+    for step in range(steps):
+        trainer.optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / steps) ** 0.9
         images, labels = batch(cases, random)
         targets = [labels[:, :, :: 2**level, :: 2**level] for level in range(len(trainer.ds_loss_weights))]
         trainer.optimizer.zero_grad()
@@ -163,7 +165,7 @@ def train(fold):
         trainer.optimizer.step()
         trainer.all_tr_losses.append(float(loss.detach()))
     trainer.network.eval()
-    print(f"{TASK} {TRAINER} {PLANS} fold {fold}: loss {loss.item():.3f} after {STEPS} steps", flush=True)
+    print(f"{TASK} {TRAINER} {PLANS} fold {fold}: loss {loss.item():.3f} after {steps} steps", flush=True)
     with quiet():
         trainer.save_checkpoint(os.path.join(trainer.output_folder, "model_final_checkpoint.model"))
     # The first step of the trainer's own loop, which is not run here.

@@ -2,7 +2,7 @@
 """Small ensembles made, trained and run by nnU-Net v2 itself, as the reference for `consilium-site import nnunet-v2`.
 
     python3 -m venv V && V/bin/pip install -r tests/interop/requirements.txt
-    OMP_NUM_THREADS=1 V/bin/python tests/interop/nnunet_v2.py make OUT [--only NAME]
+    OMP_NUM_THREADS=1 V/bin/python tests/interop/nnunet_v2.py make OUT [--only NAME] [--steps N]
     V/bin/python tests/interop/compare.py OUT target/release/consilium-site
 
 Everything goes through nnU-Net's own classes: fingerprint, planner (with few features), preprocessor, trainer (a few
@@ -53,13 +53,14 @@ def main():
     parser.add_argument("make", choices=["make"])
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--only", choices=list(ENSEMBLES), action="append", help="make these ensembles only")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps of each of the {EPOCHS} epochs")
     args = parser.parse_args()
     out = args.out.resolve()
     prepare_environment(out)
     images = fields.write_tested(out / "images")
     listed = []
     for name in args.only or ENSEMBLES:
-        listed.append(make_ensemble(out, name, images))
+        listed.append(make_ensemble(out, name, images, args.steps))
         write_list(out, listed)
 
 
@@ -80,7 +81,7 @@ def write_list(out, listed):
     path.write_text(json.dumps(entries, indent=2) + "\n")
 
 
-def make_ensemble(out, name, images):
+def make_ensemble(out, name, images, steps):
     spec = ENSEMBLES[name]
     dataset, channels = DATASETS[spec["dataset"]]
     if not (out / "nnUNet_raw" / dataset).exists():
@@ -89,7 +90,7 @@ def make_ensemble(out, name, images):
     if not (out / "nnUNet_preprocessed" / dataset / f"{plans}.json").exists():
         plan(spec["dataset"], spec["planner"])
     for fold in range(FOLDS):
-        train(dataset, spec["trainer"], plans, fold)
+        train(dataset, spec["trainer"], plans, fold, steps)
     folder = out / "nnUNet_results" / dataset / f"{spec['trainer']}__{plans}__2d"
     reference = out / "reference" / name
     shutil.rmtree(reference, ignore_errors=True)
@@ -153,7 +154,7 @@ def plan(number, planner):
         preprocess([number], PLANS[planner], ["2d"], [1], show_progress_bar=False)
 
 
-def train(dataset, trainer, plans, fold):
+def train(dataset, trainer, plans, fold, steps):
     """A few dozen steps of one fold by nnU-Net's trainer, which writes its own checkpoint and folder."""
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
@@ -163,10 +164,10 @@ def train(dataset, trainer, plans, fold):
     # 0 processes: augmentation in this one. The planner, in turn, does not accept 0.
     with quiet(), mock.patch.dict(os.environ, {"nnUNet_n_proc_DA": "0"}):
         made = get_trainer_from_args(dataset, "2d", fold, trainer, plans, device=torch.device("cpu"))
-        made.num_epochs, made.num_iterations_per_epoch, made.num_val_iterations_per_epoch = EPOCHS, STEPS, 1
+        made.num_epochs, made.num_iterations_per_epoch, made.num_val_iterations_per_epoch = EPOCHS, steps, 1
         made.run_training()
     loss = made.logger.get_value("train_losses", step=-1)
-    print(f"{dataset} {trainer} {plans} fold {fold}: loss {loss:.3f} after {EPOCHS * STEPS} steps", flush=True)
+    print(f"{dataset} {trainer} {plans} fold {fold}: loss {loss:.3f} after {EPOCHS * steps} steps", flush=True)
 
 
 def predictor(folder, mirror):
