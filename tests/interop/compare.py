@@ -8,6 +8,7 @@
 For each ensemble of OUT/ensembles.json: `import` into a bundle, `scan` of the pictures, then one line of a table with
 
     labels    share of pixels whose label is nnU-Net's, over all pictures, at nnU-Net's tile size and step 0.5, no flips
+    worst     the picture with the smallest such share; narrow and small are padded by nnU-Net
     of exact  the same against the argmax of nnU-Net's code with float32 sums (v2 adds in float16)
     network   largest difference of a fold's logits on one tile: the imported member in PyTorch against nnU-Net's own
     mean      largest difference of the mean logits (v1: probabilities) of a whole picture from nnU-Net's with float32
@@ -15,8 +16,8 @@ For each ensemble of OUT/ensembles.json: `import` into a bundle, `scan` of the p
               float32, little endian, [classes, height, width]
 
 The pictures are put into a data folder with outlines that call all of them tissue, so that every pixel is scanned;
-where a pixel is not tissue after all it is left out, and the number of pixels that were compared is printed. Ends with 1
-if labels are equal on less than 99.9 % or a difference is over 1e-3.
+where a pixel is not tissue after all it is left out, and the number of pixels that were compared is printed. Ends with
+1 if labels are equal on less than 99.9 % or a difference is over 1e-3.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from skimage import draw, io
 import fields
 
 LABELS_AT_LEAST, LOGITS_WITHIN = 0.999, 1e-3
-HEADS = ("ensemble", "pixels", "labels", "of exact", "network", "mean", "")
+HEADS = ("ensemble", "pixels", "labels", "worst picture", "of exact", "network", "mean", "")
 
 
 def main():
@@ -64,9 +65,9 @@ def compare(out, site, means, entry):
     said = run(site, "import", entry["kind"], model, "--out", bundle, "--spacing-um", fields.SPACING_UM)
     said = said or scan(site, work, bundle, scanned, entry, out / "images")
     if said:
-        return (entry["name"], "0", "-", "-", "-", "-", said)
+        return (entry["name"], "0", "-", "-", "-", "-", "-", said)
     reference = out / entry["reference"]
-    pixels, equal, equal_exact, mean = 0, 0, 0, None
+    pixels, equal, equal_exact, mean, shares = 0, 0, 0, None, {}
     for name in entry["images"]:
         ours, counted = read_labels(scanned / name, name)
         labels = io.imread(reference / "mirror-off" / f"{name}.png")
@@ -74,6 +75,7 @@ def compare(out, site, means, entry):
         assert ours.shape == labels.shape == exact.shape[1:], (name, ours.shape, labels.shape, exact.shape)
         pixels += int(counted.sum())
         equal += int((ours == labels)[counted].sum())
+        shares[name] = float((ours == labels)[counted].mean()) if counted.any() else 0.0
         equal_exact += int((ours == exact.argmax(0))[counted].sum())
         if means:
             picture, file = out / "images" / f"{name}.png", work / f"{name}.f32"
@@ -82,10 +84,11 @@ def compare(out, site, means, entry):
             found = np.fromfile(file, "<f4").reshape(exact.shape)
             mean = max(mean or 0.0, float(np.abs(found - exact).max()))
     network = network_difference(bundle, reference / "network.safetensors")
-    return line(entry["name"], pixels, equal, equal_exact, network, mean)
+    worst = min(shares, key=shares.get)
+    return line(entry["name"], pixels, equal, f"{worst} {shares[worst]:.3%}", equal_exact, network, mean)
 
 
-def line(name, pixels, equal, equal_exact, network, mean):
+def line(name, pixels, equal, worst, equal_exact, network, mean):
     """The cells of a comparison, and whether it is good enough."""
     share = equal / pixels if pixels else 0.0
     reasons = []
@@ -99,6 +102,7 @@ def line(name, pixels, equal, equal_exact, network, mean):
         name,
         str(pixels),
         f"{share:.3%}",
+        worst,
         f"{equal_exact / max(pixels, 1):.3%}",
         f"{network:.1e}",
         "-" if mean is None else f"{mean:.1e}",
