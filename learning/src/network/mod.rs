@@ -20,7 +20,7 @@ mod weights;
 
 pub use ensemble::Ensemble;
 pub use error::WeightsError;
-pub use input::InputScale;
+pub use input::{InputScale, Shown};
 pub use predictor::Predictor;
 pub use weights::{MemberWeights, WeightTensor};
 

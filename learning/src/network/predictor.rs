@@ -137,9 +137,8 @@ impl Predictor {
         out: &mut Vec<f32>,
         then: impl Fn(&mut [f32]) + Sync,
     ) {
-        let tables = input.tables();
         let beyond = match self.conventions.padding {
-            Padding::White => tables.map(|table| table[255]),
+            Padding::White => input.tables().map(|table| table[255]),
             Padding::Zero => [0.0; 3],
         };
         let (width, height) = tiles.first().map_or((0, 0), RgbImage::dimensions);
@@ -148,7 +147,7 @@ impl Predictor {
         tiles.par_iter().zip(out.par_chunks_exact_mut(one.max(1))).for_each(|(tile, out)| {
             let (height, width) = (tile.height(), tile.width());
             let padded = |side: u32| side.next_multiple_of(self.total_stride) as usize;
-            let pixels = planes_of(tile, Grid::new(padded(height), padded(width)), &tables, beyond);
+            let pixels = planes_of(tile, Grid::new(padded(height), padded(width)), input, beyond);
             self.members[member].logits(pixels, Grid::new(height as usize, width as usize), out);
             then(out);
         });
@@ -222,16 +221,10 @@ impl Member {
     }
 }
 
-/// A tile as network input, by the values of each channel's pixels, and of what is beyond its edges.
-fn planes_of(tile: &RgbImage, grid: Grid, tables: &[[f32; 256]; 3], beyond: [f32; 3]) -> Planes {
-    let mut compact = beyond.map(|value| vec![value; grid.pixels()]).concat();
-    for (y, row) in tile.as_raw().chunks_exact(3 * tile.width().max(1) as usize).enumerate() {
-        for (x, rgb) in row.chunks_exact(3).enumerate() {
-            for (c, &v) in rgb.iter().enumerate() {
-                compact[c * grid.pixels() + y * grid.width + x] = tables[c][usize::from(v)];
-            }
-        }
-    }
+/// A tile as network input, with what is beyond its right and bottom edges.
+fn planes_of(tile: &RgbImage, grid: Grid, input: &InputScale, beyond: [f32; 3]) -> Planes {
+    let mut compact = vec![0.0f32; 3 * grid.pixels()];
+    input.fill(tile, (grid.width, grid.height), beyond, &mut compact);
     Planes::from_compact(&compact, 1, 3, grid)
 }
 

@@ -16,6 +16,7 @@ use super::reader::Decoded;
 use super::slab::SLAB_ROWS;
 use super::strip::Strip;
 use super::window::Frame;
+use crate::network::Shown;
 use crate::tissue::TissueView;
 use crate::uncertainty::{Combiner, RowOutput};
 
@@ -196,6 +197,12 @@ impl<'a> Bands<'a> {
 }
 
 impl Frame {
+    /// The shown part of every tile, if it is not all.
+    pub(super) fn part(&self) -> Option<Shown> {
+        let part = Shown { x: self.pad_x, y: self.pad_y, width: self.shown_x, height: self.shown_y };
+        (part.width < self.tile || part.height < self.tile).then_some(part)
+    }
+
     /// The weights of the shown part of a row of the tile.
     fn line(&self, row: usize) -> &[f32] {
         self.shown(&self.weights, row)

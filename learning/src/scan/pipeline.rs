@@ -33,7 +33,10 @@ pub(super) fn run(
 ) -> Result<ScanMaps, ScanError> {
     let windows = job.windows(grid, &store);
     let conventions = job.predictor.conventions();
-    let input = scale_of(job.slide, job.task.spacing_um, conventions.normalisation)?;
+    let mut input = scale_of(job.slide, job.task.spacing_um, conventions.normalisation)?;
+    if conventions.padding == Padding::Zero {
+        input.shown = grid.frame().part();
+    }
     let tissue = job.tissue.on(store.layout.width, store.layout.height);
     let skipped = grid.places() - grid.tiles_with_tissue(&tissue, job.settings.min_tissue);
     let clocks = Clocks::new(store.timing(), skipped);
@@ -41,10 +44,6 @@ pub(super) fn run(
         slide: job.slide,
         spacing: job.task.spacing_um,
         frame: grid.frame(),
-        beyond: match conventions.padding {
-            Padding::White => [255; 3],
-            Padding::Zero => input.zero(),
-        },
         windows: &windows,
         threads: job.resources.readers.max(1),
         clocks: &clocks,

@@ -17,7 +17,7 @@ use crate::slides::{Hole, SlideReader, level_at, read_at};
 /// One batch as it comes from the slide.
 #[derive(Debug)]
 pub(super) struct Decoded {
-    /// The tiles, padded to full size where the slide is smaller.
+    /// The tiles, padded to full size with white where the slide is smaller.
     pub(super) tiles: Vec<RgbImage>,
     /// The box that was read, and the colour class of each of its pixels.
     pub(super) x: u32,
@@ -30,8 +30,6 @@ pub(super) struct Reading<'a> {
     pub(super) slide: &'a dyn SlideReader,
     pub(super) spacing: Mpp,
     pub(super) frame: &'a Frame,
-    /// The colour beyond the edge of a slide that is smaller than a tile.
-    pub(super) beyond: [u8; 3],
     pub(super) windows: &'a [Window],
     /// How many threads read.
     pub(super) threads: usize,
@@ -58,7 +56,7 @@ impl Reading<'_> {
         let width = columns.last().map_or(0, |last| last - x) + frame.shown_x;
         // One read for the whole run of touching tiles: half-overlapping tiles would decode every pixel twice.
         let strip = read_at(self.slide, self.spacing, i64::from(x), i64::from(y), width, frame.shown_y)?;
-        let tiles = columns.iter().map(|&column| cut_tile(&strip, column - x, frame, self.beyond)).collect();
+        let tiles = columns.iter().map(|&column| cut_tile(&strip, column - x, frame)).collect();
         let mut colour: Vec<u8> = strip.pixels().map(|pixel| colour_class(pixel.0)).collect();
         let scale = self.slide.mpp().um_per_px() / self.spacing.um_per_px();
         // A damaged tile of another level, met elsewhere, says nothing about these pixels.
@@ -84,12 +82,12 @@ fn mark(colour: &mut [u8], (x, y, w, h): (u32, u32, u32, u32), hole: &Hole, scal
     }
 }
 
-fn cut_tile(strip: &RgbImage, x: u32, frame: &Frame, beyond: [u8; 3]) -> RgbImage {
+fn cut_tile(strip: &RgbImage, x: u32, frame: &Frame) -> RgbImage {
     let cut = imageops::crop_imm(strip, x, 0, frame.shown_x, frame.shown_y).to_image();
     if cut.dimensions() == (frame.tile, frame.tile) {
         return cut;
     }
-    let mut tile = RgbImage::from_pixel(frame.tile, frame.tile, Rgb(beyond));
+    let mut tile = RgbImage::from_pixel(frame.tile, frame.tile, Rgb([255; 3]));
     imageops::replace(&mut tile, &cut, i64::from(frame.pad_x), i64::from(frame.pad_y));
     tile
 }
