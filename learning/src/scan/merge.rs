@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use super::bands::{Bands, Counts};
+use super::memory::give_back;
 use super::pipeline::all_holes;
 use super::reader::Decoded;
 use super::slab::SLAB_ROWS;
@@ -15,7 +16,7 @@ use super::{ScanError, ScanJob};
 use crate::slides::SlideReader;
 use crate::tissue::TissueView;
 
-/// How often the seconds so far are kept.
+/// How often the seconds so far are kept, and freed memory given back.
 const KEEP_TIMING: Duration = Duration::from_secs(5);
 
 /// Of each member, `[tiles, classes, tile, tile]`.
@@ -77,6 +78,7 @@ impl<'a> Merge<'a> {
                 if kept.elapsed() > KEEP_TIMING {
                     kept = Instant::now();
                     self.store.put_timing(&clocks.timing())?;
+                    give_back();
                 }
             }
             self.keep(&bands, height, &mut lane, &mut holes)?;

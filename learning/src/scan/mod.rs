@@ -12,6 +12,7 @@ mod colour;
 mod error;
 mod font;
 mod input;
+mod memory;
 mod merge;
 mod output;
 mod overlay;

@@ -10,6 +10,7 @@ use consilium_common::bundle::Padding;
 use rayon::prelude::*;
 
 use super::input::scale_of;
+use super::memory::give_back;
 use super::merge::{Merge, Outputs, Predicted};
 use super::reader::{Decoded, Reading};
 use super::store::{ScanMaps, Store};
@@ -76,6 +77,7 @@ pub(super) fn run(
         Err(_) => return Err(ScanError::MergerStopped),
     }
     inferred?;
+    give_back();
     let timing = if windows.is_empty() { store.timing() } else { clocks.timing() };
     store.put_timing(&timing)?;
     let holes = all_holes(&store, job.slide);
