@@ -7,6 +7,7 @@
 pub mod acquisition;
 pub mod checkpoint;
 pub mod dataset;
+pub mod engine;
 pub mod import;
 pub mod metrics;
 pub mod network;

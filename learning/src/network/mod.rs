@@ -6,6 +6,7 @@ mod buffer;
 mod convolution;
 mod ensemble;
 mod error;
+pub(crate) mod folded;
 mod graph;
 mod input;
 mod kernels;
@@ -16,7 +17,7 @@ mod predictor;
 pub mod random;
 mod residual;
 pub(crate) mod simd;
-mod weights;
+pub(crate) mod weights;
 
 pub use ensemble::Ensemble;
 pub use error::WeightsError;

@@ -2,16 +2,16 @@
 //! layer is one pass: multiply, shift, LeakyReLU. Tiles are independent and computed in parallel.
 
 use consilium_common::bundle::{Averaging, Conventions, Padding};
-use consilium_common::plan::{Architecture, Norm};
+use consilium_common::plan::Architecture;
 use image::RgbImage;
 use rayon::prelude::*;
 
 use super::convolution::{Epilogue, conv, pack_conv, pack_pointwise, pack_transposed, pointwise, transposed};
 use super::ensemble::Ensemble;
-use super::graph::{Block, ConvLayer, Graph, LinearLayer, Stage};
+use super::folded::{Folded, FoldedBlock, FoldedConv, FoldedLevel, FoldedLinear, FoldedStage};
 use super::input::InputScale;
 use super::kernels::Packed;
-use super::norm::{Mode, NormParameters, frozen_affine, normalise, statistics};
+use super::norm::{Mode, NormParameters, normalise, statistics};
 use super::planes::{Grid, Planes};
 use super::residual::{add_leaky, average};
 use super::weights::MemberWeights;
@@ -77,8 +77,14 @@ struct Linear {
 impl Predictor {
     /// Prepares all members of an ensemble.
     pub fn new(ensemble: &Ensemble) -> Self {
-        let conventions = ensemble.manifest.conventions();
-        Self { conventions, ..Self::of_members(&ensemble.manifest.architecture, &ensemble.members) }
+        let manifest = &ensemble.manifest;
+        Self::of_members(&manifest.architecture, &ensemble.members).used_as(manifest.conventions())
+    }
+
+    /// The same members used in another way.
+    #[must_use]
+    pub fn used_as(self, conventions: Conventions) -> Self {
+        Self { conventions, ..self }
     }
 
     /// Prepares members that are not in a bundle (yet), to be used as our own. They must be of this architecture.
@@ -156,40 +162,26 @@ impl Predictor {
 
 impl Member {
     fn new(arch: &Architecture, weights: &MemberWeights) -> Self {
-        let graph = Graph::new(arch);
-        let shapes = arch.tensors();
-        let value = |i: usize| weights.get(&shapes[i].name).map_or(&[][..], |t| t.values.as_slice());
-        let bias = |i: Option<usize>| i.map(|i| value(i).to_vec());
-        let conv = |layer: &ConvLayer| fold(layer, &value, arch.norm);
-        let up = |layer: &LinearLayer, inputs: usize| Linear {
-            packed: pack_transposed(value(layer.weight), inputs, layer.outputs, layer.stride),
-            outputs: layer.outputs,
-            stride: layer.stride,
-            bias: bias(layer.bias),
+        let folded = Folded::new(arch, weights);
+        let block = |block: FoldedBlock| Residual {
+            first: Conv::new(block.first),
+            second: Conv::new(block.second),
+            projection: block.projection.map(Conv::new),
         };
-        let mut inputs = arch.features.last().copied().unwrap_or(0);
-        let mut decoder = Vec::new();
-        for level in &graph.decoder {
-            decoder.push(Level { up: up(&level.up, inputs), convs: level.convs.iter().map(conv).collect() });
-            inputs = level.up.outputs;
+        let stage = |stage: FoldedStage| match stage {
+            FoldedStage::Convs(layers) => Layers::Convs(layers.into_iter().map(Conv::new).collect()),
+            FoldedStage::Blocks(blocks) => Layers::Blocks(blocks.into_iter().map(block).collect()),
+        };
+        let level = |level: FoldedLevel| Level {
+            up: Linear::new(level.up, |up| pack_transposed(&up.weight, up.inputs, up.outputs, up.stride)),
+            convs: level.convs.into_iter().map(Conv::new).collect(),
+        };
+        Self {
+            stem: folded.stem.map(Conv::new),
+            encoder: folded.encoder.into_iter().map(stage).collect(),
+            decoder: folded.decoder.into_iter().map(level).collect(),
+            head: Linear::new(folded.head, |head| pack_pointwise(&head.weight, head.outputs, head.inputs)),
         }
-        let last = &graph.decoder[graph.decoder.len() - 1].head;
-        let head = Linear {
-            packed: pack_pointwise(value(last.weight), last.outputs, inputs),
-            outputs: last.outputs,
-            stride: 1,
-            bias: bias(last.bias),
-        };
-        let block = |b: &Block| Residual {
-            first: conv(&b.first),
-            second: conv(&b.second),
-            projection: b.projection.as_ref().map(conv),
-        };
-        let stage = |stage: &Stage| match stage {
-            Stage::Convs(layers) => Layers::Convs(layers.iter().map(conv).collect()),
-            Stage::Blocks(blocks) => Layers::Blocks(blocks.iter().map(block).collect()),
-        };
-        Self { stem: graph.stem.as_ref().map(conv), encoder: graph.encoder.iter().map(stage).collect(), decoder, head }
     }
 
     /// Writes the logits of the top left part of a tile.
@@ -254,7 +246,21 @@ fn run_blocks(blocks: &[Residual], input: &Planes) -> Planes {
     out.unwrap_or_else(|| Planes::zeros(input.samples, input.channels, input.grid))
 }
 
+impl Linear {
+    fn new(layer: FoldedLinear, pack: impl FnOnce(&FoldedLinear) -> Packed) -> Self {
+        Self { packed: pack(&layer), outputs: layer.outputs, stride: layer.stride, bias: layer.bias }
+    }
+}
+
 impl Conv {
+    fn new(layer: FoldedConv) -> Self {
+        // A 1x1 layer has no LeakyReLU behind it: its sum with another has.
+        let pack = if layer.kernel == 1 { pack_pointwise } else { pack_conv };
+        let packed = pack(&layer.weight, layer.outputs, layer.inputs);
+        let FoldedConv { kernel, outputs, stride, slope, bias, image_norm, .. } = layer;
+        Self { packed, kernel, outputs, stride, slope, bias, image_norm }
+    }
+
     fn run(&self, input: &Planes) -> Planes {
         let bias = self.bias.as_deref();
         let y = if self.kernel == 1 {
@@ -271,28 +277,4 @@ impl Conv {
             }
         }
     }
-}
-
-/// Batch normalisation becomes part of the weights; instance normalisation stays, and makes the bias pointless.
-fn fold<'a>(layer: &ConvLayer, value: &impl Fn(usize) -> &'a [f32], norm: Norm) -> Conv {
-    let parameters = NormParameters {
-        gamma: value(layer.gamma),
-        beta: value(layer.beta),
-        conv_bias: layer.bias.map(value),
-        running: layer.running.map(|(m, v)| (value(m), value(v))),
-    };
-    let mut weight = value(layer.weight).to_vec();
-    let (bias, image_norm) = match (norm, frozen_affine(&parameters)) {
-        (Norm::Batch, Some((scale, shift))) => {
-            let each = weight.len() / layer.outputs.max(1);
-            weight.chunks_exact_mut(each).zip(&scale).for_each(|(w, s)| w.iter_mut().for_each(|w| *w *= s));
-            (Some(shift), None)
-        }
-        _ => (None, Some((parameters.gamma.to_vec(), parameters.beta.to_vec()))),
-    };
-    let (outputs, kernel) = (layer.outputs, layer.kernel);
-    // A 1x1 layer has no LeakyReLU behind it: its sum with another has.
-    let pack = if kernel == 1 { pack_pointwise } else { pack_conv };
-    let packed = pack(&weight, outputs, layer.inputs);
-    Conv { packed, kernel, outputs, stride: layer.stride, slope: layer.slope, bias, image_norm }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use consilium_common::Mpp;
 
+use crate::engine::EngineError;
 use crate::slides::SlideError;
 
 /// A scan that failed; other slides can go on.
@@ -12,6 +13,9 @@ pub enum ScanError {
     /// The slide could not be read.
     #[error(transparent)]
     Slide(#[from] SlideError),
+    /// The networks could not be computed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// Ensemble and task do not fit.
     #[error("the ensemble has {ensemble} classes and the task has {task}; use an ensemble that was made for this task")]
     Classes {

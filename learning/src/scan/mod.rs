@@ -29,7 +29,6 @@ mod window;
 
 use std::path::Path;
 
-use consilium_common::bundle::Conventions;
 use consilium_common::limits;
 use consilium_common::plan::{ScanSettings, Task};
 
@@ -46,7 +45,7 @@ pub use summary::{
 pub use timing::{ScanTiming, seconds_per_tile};
 pub use window::{gaussian_weights, tile_starts};
 
-use crate::network::{InputScale, Predictor};
+use crate::engine::TilePredictor;
 use crate::slides::{SlideReader, size_at};
 use crate::tissue::TissueMask;
 use bands::Bands;
@@ -62,25 +61,6 @@ pub const MAX_SCAN_PX: u64 = 1 << 36;
 const WIDEST_LANE: u32 = 8192;
 /// A lane has at least so many tiles' width, however little memory there is.
 const NARROWEST_LANE: u32 = 2;
-
-/// Whatever turns tiles into probabilities, member by member.
-pub trait TilePredictor: Sync {
-    /// Networks in the ensemble.
-    fn members(&self) -> usize;
-    /// Classes, background included.
-    fn classes(&self) -> usize;
-    /// What a tile's side must be a multiple of.
-    fn total_stride(&self) -> u32 {
-        1
-    }
-    /// How the ensemble is used.
-    fn conventions(&self) -> Conventions {
-        Conventions::default()
-    }
-    /// Replaces `out` by what one member says of tiles of one size, probabilities or logits, whichever are averaged:
-    /// `[tiles, classes, height, width]`. `input` is the normalisation of the slide.
-    fn predict(&self, member: usize, tiles: &[image::RgbImage], input: &InputScale, out: &mut Vec<f32>);
-}
 
 /// How a scan uses the machine. None of it changes the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,24 +175,6 @@ impl ScanJob<'_> {
 
 /// Hears how far a scan is; false stops it.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
-
-impl TilePredictor for Predictor {
-    fn members(&self) -> usize {
-        Predictor::members(self)
-    }
-    fn classes(&self) -> usize {
-        Predictor::classes(self)
-    }
-    fn total_stride(&self) -> u32 {
-        Predictor::total_stride(self)
-    }
-    fn conventions(&self) -> Conventions {
-        Predictor::conventions(self)
-    }
-    fn predict(&self, member: usize, tiles: &[image::RgbImage], input: &InputScale, out: &mut Vec<f32>) {
-        Predictor::predict(self, member, tiles, input, out);
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use consilium_common::bundle::Padding;
-use rayon::prelude::*;
 
 use super::input::scale_of;
 use super::memory::give_back;
@@ -17,6 +16,7 @@ use super::store::{ScanMaps, Store};
 use super::timing::Clocks;
 use super::window::{TileGrid, Window};
 use super::{Progress, ScanError, ScanJob};
+use crate::engine::predict_all;
 use crate::network::InputScale;
 use crate::slides::{Hole, SlideReader};
 
@@ -110,9 +110,7 @@ fn infer(
         let batch = batch.ok_or(ScanError::ReaderStopped)??;
         // Memory of batches that are merged is used again: fresh pages would cost more than the small networks' own work.
         let mut outputs = spare.try_recv().unwrap_or_else(|_| vec![Vec::new(); job.predictor.members()]);
-        // Members side by side: each is a chain of small operations that does not fill many cores by itself.
-        let predict = |(member, out)| job.predictor.predict(member, &batch.tiles, input, out);
-        clocks.infer.time(|| outputs.par_iter_mut().enumerate().for_each(predict));
+        clocks.infer.time(|| predict_all(job.predictor, &batch.tiles, input, &mut outputs))?;
         if clocks.stall.time(|| merging.send(Predicted { batch, outputs })).is_err() {
             return Err(ScanError::MergerStopped);
         }

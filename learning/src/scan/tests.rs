@@ -9,9 +9,9 @@ use consilium_common::plan::ScanSettings;
 use image::{GrayImage, Luma, RgbImage};
 
 use super::{
-    BLACK, HOLE, Maps, ORDINARY, Progress, Resources, ScanError, ScanJob, ScanTiming, Strip, TilePredictor, WHITE,
-    colour_class,
+    BLACK, HOLE, Maps, ORDINARY, Progress, Resources, ScanError, ScanJob, ScanTiming, Strip, WHITE, colour_class,
 };
+use crate::engine::{EngineError, TilePredictor};
 use crate::slides::{FlatSlide, Hole, SlideReader};
 use crate::tissue::TissueMask;
 use fakes::{Broken, Fake, Fault, SPACING, picture, spacing, task};
@@ -120,6 +120,7 @@ fn faults_of_a_network_are_errors() {
     };
     assert!(matches!(fault(Fault::NotANumber, 3), ScanError::NotProbabilities { member: 1 }));
     assert!(matches!(fault(Fault::WrongSize, 3), ScanError::Shape { member: 1, .. }));
+    assert!(matches!(fault(Fault::Engine, 3), ScanError::Engine(EngineError::Run { member: 1, .. })));
     assert!(matches!(fault(Fault::None, 2), ScanError::Classes { ensemble: 3, task: 2 }));
     let none = scan(&slide(9, 9), everywhere(9, 9), &Fake::new(1, 2), &task(2), &settings(0), &|_, _| true);
     assert!(matches!(none, Err(ScanError::Tile { tile: 0, .. })));

@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use image::{Rgb, RgbImage};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::TilePredictor;
 use super::window::BATCH;
+use crate::engine::{TilePredictor, predict_all};
 use crate::network::InputScale;
 
 /// Seconds and tiles of a scan. Reading and merging run beside the networks, so the parts add up to more than the total.
@@ -58,17 +57,18 @@ impl ScanTiming {
     }
 }
 
-/// Seconds that a tile takes on this machine, all members together: for saying beforehand how long a scan will take.
+/// Seconds that a tile takes on this machine, all members together: for saying beforehand how long a scan will take. Not
+/// a number where the engine fails; the scan then says why.
 pub fn seconds_per_tile(predictor: &dyn TilePredictor, tile_px: u32) -> f64 {
     let tiles = vec![RgbImage::from_pixel(tile_px, tile_px, Rgb([200, 150, 190])); BATCH];
-    let all = || {
-        let members = (0..predictor.members()).into_par_iter();
-        members.for_each(|member| predictor.predict(member, &tiles, &InputScale::RGB_TO_01, &mut Vec::new()));
-    };
+    let mut outputs = vec![Vec::new(); predictor.members()];
+    let mut all = || predict_all(predictor, &tiles, &InputScale::RGB_TO_01, &mut outputs);
     // The first one also wakes the threads up.
-    all();
+    let warmed = all();
     let started = Instant::now();
-    all();
+    if warmed.and_then(|()| all()).is_err() {
+        return f64::NAN;
+    }
     started.elapsed().as_secs_f64() / BATCH as f64
 }
 

@@ -7,7 +7,7 @@ use consilium_common::Mpp;
 use consilium_common::plan::Task;
 use image::{Rgb, RgbImage};
 
-use super::super::TilePredictor;
+use crate::engine::{EngineError, TilePredictor};
 use crate::network::InputScale;
 use crate::slides::{FlatSlide, Level, SlideError, SlideReader};
 
@@ -35,6 +35,7 @@ pub(super) enum Fault {
     None,
     NotANumber,
     WrongSize,
+    Engine,
 }
 
 pub(super) struct Fake {
@@ -71,7 +72,13 @@ impl TilePredictor for Fake {
         self.classes
     }
 
-    fn predict(&self, member: usize, tiles: &[RgbImage], _: &InputScale, out: &mut Vec<f32>) {
+    fn predict(
+        &self,
+        member: usize,
+        tiles: &[RgbImage],
+        _: &InputScale,
+        out: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
         self.seen.lock().unwrap().extend_from_slice(tiles);
         out.clear();
         for tile in tiles {
@@ -94,8 +101,12 @@ impl TilePredictor for Fake {
         match self.fault {
             Fault::NotANumber if member + 1 == self.members => out[3] = f32::NAN,
             Fault::WrongSize if member + 1 == self.members => out.truncate(7),
+            Fault::Engine if member + 1 == self.members => {
+                return Err(EngineError::Run { engine: "fake".into(), member, why: "a test".into() });
+            }
             _ => {}
         }
+        Ok(())
     }
 }
 

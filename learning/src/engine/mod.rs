@@ -1,0 +1,264 @@
+//! Engines: whatever computes the networks of a scan, chosen at run time among those that the machine has.
+//!
+//! `cpu` is our own code and always there; `onnx` is ONNX Runtime, loaded when its library is found, on the processor or
+//! on a CUDA card. All give the same probabilities to within rounding. A library or card that is missing is an error that
+//! names what was looked for and where; [`Device::Auto`] takes the next best engine and says why.
+
+mod device;
+mod error;
+mod onnx;
+mod survey;
+
+use consilium_common::bundle::Conventions;
+use consilium_common::plan::Architecture;
+use image::RgbImage;
+use rayon::prelude::*;
+
+pub use device::{Device, UnknownDevice};
+pub use error::EngineError;
+pub use onnx::{LibraryError, OnnxInfo, onnx_library, set_onnx_library};
+pub use survey::{EngineState, speed, survey};
+
+use crate::network::{Ensemble, InputScale, MemberWeights, Predictor};
+use onnx::{Onnx, Place};
+
+/// Whatever turns tiles into probabilities, member by member.
+pub trait TilePredictor: Send + Sync {
+    /// Networks in the ensemble.
+    fn members(&self) -> usize;
+
+    /// Classes, background included.
+    fn classes(&self) -> usize;
+
+    /// What a tile's side should be a multiple of; others are padded with white and the result is cut back.
+    fn total_stride(&self) -> u32 {
+        1
+    }
+
+    /// Members that are best computed side by side; the caller brings so many threads. The others are computed after them.
+    fn at_once(&self) -> usize {
+        self.members()
+    }
+
+    /// How the ensemble is used.
+    fn conventions(&self) -> Conventions {
+        Conventions::default()
+    }
+
+    /// Replaces `out` by what one member says of tiles of one size, probabilities or logits, whichever are averaged:
+    /// `[tiles, classes, height, width]`. `input` is the normalisation of the slide.
+    ///
+    /// # Errors
+    /// The engine failed, for lack of memory for instance.
+    fn predict(
+        &self,
+        member: usize,
+        tiles: &[RgbImage],
+        input: &InputScale,
+        out: &mut Vec<f32>,
+    ) -> Result<(), EngineError>;
+}
+
+/// Predicts with all members as the engine likes it best: `outputs` has a place for each.
+///
+/// # Errors
+/// As [`TilePredictor::predict`].
+pub fn predict_all(
+    predictor: &dyn TilePredictor,
+    tiles: &[RgbImage],
+    input: &InputScale,
+    outputs: &mut [Vec<f32>],
+) -> Result<(), EngineError> {
+    let at_once = predictor.at_once().max(1);
+    for (turn, outputs) in outputs.chunks_mut(at_once).enumerate() {
+        let first = turn * at_once;
+        match outputs {
+            // Not through the pool: what happens inside one member is the engine's own affair.
+            [out] => predictor.predict(first, tiles, input, out)?,
+            _ => outputs
+                .par_iter_mut()
+                .enumerate()
+                .try_for_each(|(member, out)| predictor.predict(first + member, tiles, input, out))?,
+        }
+    }
+    Ok(())
+}
+
+impl TilePredictor for Predictor {
+    fn members(&self) -> usize {
+        Predictor::members(self)
+    }
+
+    fn classes(&self) -> usize {
+        Predictor::classes(self)
+    }
+
+    fn total_stride(&self) -> u32 {
+        Predictor::total_stride(self)
+    }
+
+    fn conventions(&self) -> Conventions {
+        Predictor::conventions(self)
+    }
+
+    fn predict(
+        &self,
+        member: usize,
+        tiles: &[RgbImage],
+        input: &InputScale,
+        out: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
+        Predictor::predict(self, member, tiles, input, out);
+        Ok(())
+    }
+}
+
+/// An ensemble on the engine that was chosen for it.
+pub struct Engine {
+    name: String,
+    why: String,
+    predictor: Box<dyn TilePredictor>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("name", &self.name).field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// The engine's name: `cpu`, `onnx` or `onnx on cuda:N`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What was chosen and why, and what was looked for and not found: one sentence.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl TilePredictor for Engine {
+    fn members(&self) -> usize {
+        self.predictor.members()
+    }
+
+    fn classes(&self) -> usize {
+        self.predictor.classes()
+    }
+
+    fn total_stride(&self) -> u32 {
+        self.predictor.total_stride()
+    }
+
+    fn at_once(&self) -> usize {
+        self.predictor.at_once()
+    }
+
+    fn conventions(&self) -> Conventions {
+        self.predictor.conventions()
+    }
+
+    fn predict(
+        &self,
+        member: usize,
+        tiles: &[RgbImage],
+        input: &InputScale,
+        out: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
+        self.predictor.predict(member, tiles, input, out)
+    }
+}
+
+/// Prepares an ensemble on a device, for tiles of `tile_px` x `tile_px` pixels; one such tile is tried.
+///
+/// # Errors
+/// The device's library is not there or unsuitable, or it cannot compute this ensemble. [`Device::Auto`] and
+/// [`Device::Cpu`] do not fail.
+pub fn open(device: Device, ensemble: &Ensemble, tile_px: u32) -> Result<Engine, EngineError> {
+    let manifest = &ensemble.manifest;
+    open_as(device, &manifest.architecture, &ensemble.members, manifest.conventions(), tile_px)
+}
+
+/// As [`open`], for members that are not in a bundle (yet), to be used as our own. They must be of this architecture.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_members(
+    device: Device,
+    arch: &Architecture,
+    members: &[MemberWeights],
+    tile_px: u32,
+) -> Result<Engine, EngineError> {
+    open_as(device, arch, members, Conventions::default(), tile_px)
+}
+
+fn open_as(
+    device: Device,
+    arch: &Architecture,
+    members: &[MemberWeights],
+    conventions: Conventions,
+    tile_px: u32,
+) -> Result<Engine, EngineError> {
+    let onnx = |place| on_onnx(place, arch, members, conventions, tile_px);
+    let on_cpu = |why| on_cpu(arch, members, conventions, why);
+    let asked = || format!("{device} was asked for");
+    match device {
+        Device::Cpu => Ok(on_cpu(asked())),
+        Device::Onnx => onnx(Place::Processor).map(|engine| engine.because(asked())),
+        Device::Cuda(card) => onnx(Place::Card(card)).map(|engine| engine.because(asked())),
+        Device::Auto => Ok(automatic(onnx, on_cpu)),
+    }
+}
+
+/// The first that works of a CUDA card, ONNX Runtime on the processor and our own kernels.
+fn automatic(onnx: impl Fn(Place) -> Result<Engine, EngineError>, cpu: impl FnOnce(String) -> Engine) -> Engine {
+    let best = "auto takes the fastest that is there";
+    let card = match onnx(Place::Card(0)) {
+        Ok(engine) => return engine.because(best.into()),
+        Err(EngineError::Library(why)) => return cpu(format!("auto found no faster engine: {why}")),
+        // A library without CUDA is the usual case and no news.
+        Err(EngineError::NoCuda { .. }) => String::new(),
+        Err(why) => format!("; the card cannot be used: {why}"),
+    };
+    match onnx(Place::Processor) {
+        Ok(engine) => engine.because(format!("{best}{card}")),
+        Err(why) => cpu(format!("auto found no faster engine that works: {why}")),
+    }
+}
+
+fn on_cpu(arch: &Architecture, members: &[MemberWeights], conventions: Conventions, why: String) -> Engine {
+    let engine = Engine {
+        name: "cpu".into(),
+        why: "our own kernels".into(),
+        predictor: Box::new(Predictor::of_members(arch, members).used_as(conventions)),
+    };
+    engine.because(why)
+}
+
+fn on_onnx(
+    place: Place,
+    arch: &Architecture,
+    members: &[MemberWeights],
+    conventions: Conventions,
+    tile_px: u32,
+) -> Result<Engine, EngineError> {
+    let predictor = Onnx::open(place, arch, members, conventions)?;
+    // A card without enough memory, or a driver that does not fit, shows only now.
+    if !members.is_empty() {
+        predictor.predict(0, &[RgbImage::new(tile_px, tile_px)], &InputScale::RGB_TO_01, &mut Vec::new())?;
+    }
+    let info = onnx_library().map_err(Box::new)?;
+    let why = format!("ONNX Runtime {} ({})", info.version, info.path.display());
+    Ok(Engine { name: predictor.name().into(), why, predictor: Box::new(predictor) })
+}
+
+impl Engine {
+    fn because(self, why: String) -> Self {
+        let why = format!("{}: {}, for {why}", self.name, self.why);
+        Self { why, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+"""Scanning speed of our engines and of PyTorch, on the same nets and tiles, in turns on the same machine.
+
+    python3 -m venv V && V/bin/pip install torch dynamic_network_architectures numpy onnx onnxruntime
+    cargo build --release -p consilium-learning --bench engines --message-format short
+    V/bin/python tests/peers/torch_engines.py target/release/deps/engines-HASH --engines cpu,onnx
+
+Each round runs every engine once, ours as `BENCH --once ENGINE`, PyTorch in this process (eager, channels-last, bf16 and
+with --compile also compiled) and ONNX Runtime's Python package on the model as torch.onnx exports it, which shows whether
+our graph loses anything. Prints patches/s (one member, one tile), the ratio to the best fp32 of PyTorch (medians
+of the rounds), GFLOP/s and the share of the measured fp32 matrix peak.
+"""
+
+import argparse
+import copy
+import io
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+parser = argparse.ArgumentParser()
+parser.add_argument("bench", help="the built benchmark `engines`")
+parser.add_argument("--engines", default="cpu,onnx")
+parser.add_argument("--bases", default="8,16,32")
+parser.add_argument("--batches", default="1,4,16")
+parser.add_argument("--members", type=int, default=5)
+parser.add_argument("--seconds", type=float, default=1.0)
+parser.add_argument("--rounds", type=int, default=5)
+parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+parser.add_argument("--compile", action="store_true")
+args = parser.parse_args()
+os.environ["OMP_NUM_THREADS"] = str(args.threads)
+
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
+torch.set_num_threads(args.threads)
+torch.set_grad_enabled(False)
+SIDE, STAGES, CLASSES = 256, 5, 3
+
+
+def build(base):
+    """The network of the benchmark `engines`: Architecture::plain(3, base, 5)."""
+    net = PlainConvUNet(
+        input_channels=3,
+        n_stages=STAGES,
+        features_per_stage=[base * 2**stage for stage in range(STAGES)],
+        conv_op=torch.nn.Conv2d,
+        kernel_sizes=3,
+        strides=[1] + [2] * (STAGES - 1),
+        n_conv_per_stage=2,
+        num_classes=CLASSES,
+        n_conv_per_stage_decoder=2,
+        conv_bias=True,
+        norm_op=torch.nn.BatchNorm2d,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=torch.nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+        deep_supervision=False,
+    )
+    return net.eval()
+
+
+def flops(net):
+    """Of one tile."""
+    total = 0
+
+    def count(module, inputs, output):
+        nonlocal total
+        kernel = module.weight.shape[2] * module.weight.shape[3]
+        places = (inputs[0] if isinstance(module, torch.nn.ConvTranspose2d) else output).shape[-2:].numel()
+        total += 2 * kernel * module.in_channels * module.out_channels * places
+
+    kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, kinds)]
+    net(torch.zeros(1, 3, SIDE, SIDE))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def rate(step, units):
+    """Units a second, after a step that warms up."""
+    step()
+    start, done = time.perf_counter(), 0
+    while done == 0 or time.perf_counter() - start < args.seconds:
+        step()
+        done += units
+    return done / (time.perf_counter() - start)
+
+
+def matrix_peak(dtype):
+    """GFLOP/s of a matrix product of 2048 x 2048, the best of three."""
+    a = torch.randn(2048, 2048).to(dtype)
+    return max(rate(lambda: a @ a, 2 * 2048**3 / 1e9) for _ in range(3))
+
+
+def ours(engine, base, batch):
+    command = [args.bench, "--once", engine, "--bases", str(base), "--batches", str(batch)]
+    command += ["--members", str(args.members), "--seconds", str(args.seconds)]
+    return lambda: float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def torch_engines(net, tiles):
+    """Name, precision and a measurement of each way to run it; pixels are bytes, as they come from a slide."""
+
+    def prepared(pixels):
+        return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+    def plain():
+        return torch.softmax(net(prepared(tiles).contiguous()), 1)
+
+    last = copy.deepcopy(net).to(memory_format=torch.channels_last)
+
+    def channels_last():
+        return torch.softmax(last(prepared(tiles)), 1)
+
+    def bf16():
+        with torch.autocast("cpu", torch.bfloat16):
+            return torch.softmax(last(prepared(tiles)).float(), 1)
+
+    found = [("torch eager", "fp32", plain), ("torch channels-last", "fp32", channels_last), ("torch bf16", "bf16", bf16)]
+    if args.compile:
+        compiled = torch.compile(last)
+        found.append(("torch compiled", "fp32", lambda: torch.softmax(compiled(prepared(tiles)), 1)))
+    return [(name, kind, lambda step=step: rate(step, len(tiles))) for name, kind, step in found]
+
+
+
+
+def exported(net, tiles):
+    """ONNX Runtime's own package on the exported model; None where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    file = io.BytesIO()
+    torch.onnx.export(net, torch.zeros(1, 3, SIDE, SIDE), file, dynamo=False, dynamic_axes={"x": [0]}, input_names=["x"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = args.threads
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    x = (tiles.permute(0, 3, 1, 2).to(torch.float32) / 255).contiguous().numpy()
+    return lambda: rate(lambda: session.run(None, {"x": x}), len(tiles))
+
+
+def main():
+    peak = matrix_peak(torch.float32)
+    print(f"{args.threads} threads, torch {torch.__version__}, {args.members} members of ours, {args.rounds} rounds")
+    print(f"matrix peak: fp32 {peak:.0f} GFLOP/s, bf16 {matrix_peak(torch.bfloat16):.0f} GFLOP/s")
+    print(f"{'base':>4} {'batch':>5} {'engine':>24} {'patches/s':>10} {'GFLOP/s':>8} {'of peak':>8} {'x torch fp32':>12}")
+    for base in map(int, args.bases.split(",")):
+        net = build(base)
+        work = flops(net) / 1e9
+        for batch in map(int, args.batches.split(",")):
+            tiles = torch.randint(0, 256, (batch, SIDE, SIDE, 3), dtype=torch.uint8)
+            runs = [(name, "ours", ours(name, base, batch)) for name in args.engines.split(",")]
+            runs += torch_engines(net, tiles)
+            other = exported(net, tiles)
+            if other:
+                runs.append(("onnxruntime, exported", "onnx", other))
+            rounds = [[run() for _, _, run in runs] for _ in range(args.rounds)]
+            for index, (name, _, _) in enumerate(runs):
+                best = [max(r[i] for i, run in enumerate(runs) if run[1] == "fp32") for r in rounds]
+                speed = statistics.median(r[index] for r in rounds)
+                ratio = statistics.median(r[index] / b for r, b in zip(rounds, best))
+                share = speed * work / peak
+                print(f"{base:>4} {batch:>5} {name:>24} {speed:>10.2f} {speed * work:>8.1f} {share:>8.0%} {ratio:>12.2f}")
+                sys.stdout.flush()
+
+
+main()
