@@ -29,6 +29,7 @@ parser.add_argument("--seconds", type=float, default=1.0)
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
 parser.add_argument("--compile", action="store_true")
+parser.add_argument("--skip", default="", help="names to leave out, such as bf16 where the processor emulates it")
 args = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = str(args.threads)
 
@@ -136,7 +137,8 @@ def exported(net, tiles):
     except ImportError:
         return None
     file = io.BytesIO()
-    torch.onnx.export(net, torch.zeros(1, 3, SIDE, SIDE), file, dynamo=False, dynamic_axes={"x": [0]}, input_names=["x"])
+    names = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}}
+    torch.onnx.export(net, torch.zeros(1, 3, SIDE, SIDE), file, dynamo=False, **names)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
@@ -159,6 +161,8 @@ def main():
             other = exported(net, tiles)
             if other:
                 runs.append(("onnxruntime, exported", "onnx", other))
+            skipped = [word for word in args.skip.split(",") if word]
+            runs = [run for run in runs if not any(word in run[0] for word in skipped)]
             rounds = [[run() for _, _, run in runs] for _ in range(args.rounds)]
             for index, (name, _, _) in enumerate(runs):
                 best = [max(r[i] for i, run in enumerate(runs) if run[1] == "fp32") for r in rounds]
