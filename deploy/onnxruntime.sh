@@ -4,7 +4,7 @@
 #   deploy/onnxruntime.sh [--cuda] [FOLDER]    into FOLDER, by default ./onnxruntime; needs python3 with pip and the network
 #
 # What comes is the published wheel `onnxruntime` for this system (one library of about 30 MB, MIT) and nothing else; it
-# needs no administrator's rights. With --cuda it is `onnxruntime-gpu` (Linux x86_64; about 500 MB), which also uses NVIDIA
+# needs no administrator's rights. With --cuda it is `onnxruntime-gpu`, far larger, which also uses NVIDIA
 # cards: the driver, CUDA and cuDNN must be on the machine and known to its loader (ldconfig or LD_LIBRARY_PATH).
 # For a machine without network run this on one of the same kind that has it, copy FOLDER, and run it again there with the
 # copy: it then fetches nothing and only checks and prints what to set. A FOLDER named `onnxruntime` beside the Consilium

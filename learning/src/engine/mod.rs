@@ -1,7 +1,8 @@
 //! Engines: whatever computes the networks of a scan, chosen at run time among those that the machine has.
 //!
 //! `cpu` is our own code and always there; `onnx` is ONNX Runtime, loaded when its library is found, on the processor or
-//! on a CUDA card. All give the same probabilities to within rounding. A library or card that is missing is an error that
+//! on a CUDA card. On the processor they give the same probabilities to within rounding; a
+//! card has not been compared yet, and may use TF32. A library or card that is missing is an error that
 //! names what was looked for and where; [`Device::Auto`] takes the next best engine and says why.
 
 mod device;
