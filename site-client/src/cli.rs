@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use comfy_table::{Table, presets};
 use consilium_common::Plan;
 use consilium_common::plan::ScanSettings;
+use consilium_learning::engine::{Device, set_onnx_library};
 use consilium_learning::slides::set_openslide_library;
 use consilium_site_client::offline::{self, Evaluated, LeftOut, Tick};
 use consilium_site_client::{SiteConfig, SiteError, doctor};
@@ -105,11 +106,14 @@ pub(crate) struct ConfigArg {
 }
 
 impl ConfigArg {
-    /// The configuration, where slides will be opened: its OpenSlide is that of this process.
+    /// The configuration, where slides will be scanned: its libraries are those of this process.
     fn load_for_slides(&self) -> Result<SiteConfig, SiteError> {
         let config = SiteConfig::load(&self.path)?;
         if let Some(library) = &config.openslide_library {
             set_openslide_library(library);
+        }
+        if let Some(library) = &config.onnx_library {
+            set_onnx_library(library);
         }
         Ok(config)
     }
@@ -126,6 +130,9 @@ pub(crate) struct ScanArgs {
     /// Step between tiles as a fraction of the tile [default: 0.5].
     #[arg(long)]
     step: Option<f64>,
+    /// What computes the networks: auto, cpu, onnx (ONNX Runtime, if its library is there) or cuda:N.
+    #[arg(long, default_value_t = Device::Auto)]
+    device: Device,
 }
 
 impl ScanArgs {
@@ -172,10 +179,10 @@ pub(crate) async fn perform(command: Command) -> Result<ExitCode, SiteError> {
         Command::Export(export) => blocking(move || export.run()).await?,
         Command::Train { plan, data, out, seed } => blocking(move || train(&plan, &data, &out, seed)).await?,
         Command::Evaluate { bundle, settings, data } => {
-            let settings = settings.settings()?;
+            let (device, settings) = (settings.device, settings.settings()?);
             let stop = CancellationToken::new();
             tokio::spawn(stop_on_signal(stop.clone()));
-            blocking(move || evaluate(&bundle, &settings, &data, &stop)).await?;
+            blocking(move || evaluate(&bundle, &settings, &data, device, &stop)).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -236,13 +243,19 @@ fn train(plan: &Path, data: &Path, out: &Path, seed: Option<u64>) -> Result<(), 
     Ok(())
 }
 
-fn evaluate(bundle: &Path, settings: &ScanSettings, data: &Path, stop: &CancellationToken) -> Result<(), SiteError> {
+fn evaluate(
+    bundle: &Path,
+    settings: &ScanSettings,
+    data: &Path,
+    device: Device,
+    stop: &CancellationToken,
+) -> Result<(), SiteError> {
     let bar = bar();
     let seen = |tick| {
         show(&bar, tick);
         !stop.is_cancelled()
     };
-    let done = offline::evaluate(bundle, settings, data, &seen);
+    let done = offline::evaluate(bundle, settings, data, device, &seen);
     bar.finish_and_clear();
     let Evaluated { report, left_out, held_out } = done?;
     let figure = |value: &Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use consilium_common::SiteId;
+use consilium_learning::engine::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::error::SiteError;
@@ -49,8 +50,18 @@ pub struct SiteConfig {
     /// libopenslide, for vendor formats; absent: it is looked for in the usual places.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub openslide_library: Option<PathBuf>,
+    /// What computes the networks of a scan.
+    #[serde(skip_serializing_if = "is_auto")]
+    pub device: Device,
+    /// libonnxruntime; absent: it is looked for in the usual places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnx_library: Option<PathBuf>,
     /// Who corrects.
     pub corrector: CorrectorConfig,
+}
+
+fn is_auto(device: &Device) -> bool {
+    *device == Device::Auto
 }
 
 #[derive(Deserialize)]
@@ -63,6 +74,8 @@ struct Raw {
     threads: Option<usize>,
     scan_memory_mb: Option<u64>,
     openslide_library: Option<PathBuf>,
+    device: Option<String>,
+    onnx_library: Option<PathBuf>,
     corrector: Option<RawCorrector>,
 }
 
@@ -91,6 +104,8 @@ impl SiteConfig {
             threads: None,
             scan_memory_mb: None,
             openslide_library: None,
+            device: Device::Auto,
+            onnx_library: None,
             corrector,
         }
     }
@@ -146,6 +161,11 @@ impl SiteConfig {
             problems
                 .push(format!("`scan_memory_mb` is {mb}; write 256 to 1048576, or leave it out for {SCAN_MEMORY_MB}"));
         }
+        let device = raw.device.as_deref().map_or(Ok(Device::Auto), str::parse::<Device>);
+        let device = device.unwrap_or_else(|e| {
+            problems.push(format!("`device`: {e}"));
+            Device::Auto
+        });
         let corrector = match raw.corrector.map(|c| corrector(c, base)) {
             Some(Ok(corrector)) => Some(corrector),
             Some(Err(why)) => {
@@ -161,6 +181,7 @@ impl SiteConfig {
             (Some(site), Some(corrector)) if problems.is_empty() => {
                 let (threads, scan_memory_mb) = (raw.threads, raw.scan_memory_mb);
                 let openslide_library = raw.openslide_library.map(|path| base.join(path));
+                let onnx_library = raw.onnx_library.map(|path| base.join(path));
                 Ok(Self {
                     coordinator,
                     site,
@@ -169,6 +190,8 @@ impl SiteConfig {
                     threads,
                     scan_memory_mb,
                     openslide_library,
+                    device,
+                    onnx_library,
                     corrector,
                 })
             }
@@ -212,7 +235,7 @@ mod tests {
 
     #[test]
     fn all_problems_are_named_at_once() {
-        let text = "coordinator = \"http://x\"\nsite = \"A b\"\nthreads = 0\nscan_memory_mb = 1\n[corrector]\nkind = \"robot\"\n";
+        let text = "coordinator = \"http://x\"\nsite = \"A b\"\nthreads = 0\nscan_memory_mb = 1\ndevice = \"gpu\"\n[corrector]\nkind = \"robot\"\n";
         let problems = SiteConfig::parse(text, Path::new("")).unwrap_err();
         insta::assert_snapshot!(problems.join("\n"), @r###"
         `coordinator` is `http://x`; write https://host:port

@@ -5,14 +5,17 @@ use std::path::Path;
 use consilium_common::plan::{ScanSettings, Task};
 use consilium_common::{Digest, GenerationNumber};
 use consilium_learning::dataset::SlideEntry;
+use consilium_learning::engine::{self, Device, Engine};
 use consilium_learning::metrics::SlideEvaluation;
-use consilium_learning::network::{Ensemble, Predictor};
+use consilium_learning::network::Ensemble;
 use consilium_learning::scan::{
     Maps, OVERLAY_SIDE, Progress, Resources, ScanError, ScanJob, ScanMaps, SlideSummary, SummaryBuilder, Writers,
     seconds_per_tile,
 };
 use consilium_learning::slides::{MaskReader, SlideError, SlideReader, open_slide, thumbnail};
 use consilium_learning::tissue::{Found, TissueMask, TissueSettings};
+
+use tracing::info;
 
 use crate::error::SiteError;
 use crate::files;
@@ -30,7 +33,7 @@ pub(crate) type OfSlide<T> = Result<Result<T, String>, SiteError>;
 /// An ensemble that is ready to scan slides.
 #[derive(Debug)]
 pub(crate) struct Scanner {
-    predictor: Predictor,
+    engine: Engine,
     /// The digest of the ensemble's manifest.
     pub(crate) manifest: Digest,
     pub(crate) generation: GenerationNumber,
@@ -49,10 +52,18 @@ pub(crate) struct Examined {
 }
 
 impl Scanner {
-    /// Prepares the members. What the scan of a slide needs stays within `memory_bytes` beyond their weights.
-    pub(crate) fn new(ensemble: &Ensemble, settings: ScanSettings, memory_bytes: u64) -> Result<Self, SiteError> {
+    /// Prepares the members on a device. What the scan of a slide needs stays within `memory_bytes` beyond their weights.
+    pub(crate) fn new(
+        ensemble: &Ensemble,
+        settings: ScanSettings,
+        memory_bytes: u64,
+        device: Device,
+    ) -> Result<Self, SiteError> {
+        let engine =
+            engine::open(device, ensemble, settings.tile_px).map_err(SiteError::learning("preparing the networks"))?;
+        info!(engine = engine.why(), "networks are ready");
         Ok(Self {
-            predictor: Predictor::new(ensemble),
+            engine,
             manifest: Digest::of(&ensemble.manifest.to_bytes()?),
             generation: ensemble.manifest.generation,
             task: ensemble.manifest.task.clone(),
@@ -183,13 +194,13 @@ impl Scanner {
     }
 
     fn job<'a>(&'a self, slide: &'a dyn SlideReader, tissue: &'a TissueMask) -> ScanJob<'a> {
-        let (predictor, task, settings) = (&self.predictor, &self.task, &self.settings);
+        let (predictor, task, settings) = (&self.engine, &self.task, &self.settings);
         ScanJob { slide, tissue, predictor, task, settings, resources: self.resources }
     }
 
     /// Seconds that a tile takes on this machine, all members together.
     pub(crate) fn seconds_per_tile(&self) -> f64 {
-        seconds_per_tile(&self.predictor, self.settings.tile_px)
+        seconds_per_tile(&self.engine, self.settings.tile_px)
     }
 
     /// Names everything that the maps of a slide depend on.
@@ -197,7 +208,9 @@ impl Scanner {
         let scan = &self.settings;
         let outlines = slide.tissue.as_deref().map(fingerprint);
         let text = format!(
-            "{VERSION} {} {} {} {} {} {:?} {} {:?} {} {outlines:?}",
+            "{VERSION} {} {} {} {} {} {} {:?} {} {:?} {} {outlines:?}",
+            // Engines differ in the last bits.
+            self.engine.name(),
             self.manifest,
             self.task.spacing_um,
             scan.tile_px,

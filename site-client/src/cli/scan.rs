@@ -75,6 +75,7 @@ impl Scan {
             only: self.only,
             mpp: self.mpp.map(Mpp::new).transpose()?,
             tissue: TissueSettings { sensitivity, ..TissueSettings::default() },
+            device: self.settings.device,
             memory_bytes: self.memory_mb << 20,
             out: self.out.unwrap_or_default(),
             resume: self.resume,

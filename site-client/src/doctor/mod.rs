@@ -70,6 +70,7 @@ pub async fn examine(config: &SiteConfig, seen: impl Fn(u64, u64) + Send + Sync 
     all.extend(checks::network(config, enrolled).await);
     all.extend(checks::corrector(config));
     all.push(slides::openslide());
+    all.extend(slides::engines(config));
     let owned = config.clone();
     let data = tokio::task::spawn_blocking(move || slides::data(&owned, &seen)).await;
     all.extend(

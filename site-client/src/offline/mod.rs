@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use consilium_common::plan::ScanSettings;
 use consilium_learning::dataset::{DataFolder, SlideEntry, Split};
+use consilium_learning::engine::Device;
 use consilium_learning::metrics::Pooled;
 use consilium_learning::network::Ensemble;
 
@@ -67,12 +68,13 @@ pub fn evaluate(
     bundle: &Path,
     settings: &ScanSettings,
     data: &Path,
+    device: Device,
     seen: Progress<'_>,
 ) -> Result<Evaluated, SiteError> {
     let (ensemble, folder) = (load(bundle, settings)?, open(data)?);
     let slides = with_masks(&folder, Split::Test, Split::Train)?;
     let held_out = slides.iter().all(|slide| slide.split == Split::Test);
-    let scanner = Scanner::new(&ensemble, settings.clone(), SCAN_MEMORY_MB << 20)?;
+    let scanner = Scanner::new(&ensemble, settings.clone(), SCAN_MEMORY_MB << 20, device)?;
     // Maps may take gigabytes, more than a temporary folder in memory holds.
     let here = Path::new(".");
     let scratch = tempfile::tempdir_in(here).map_err(SiteError::io("make a folder in", here))?;

@@ -16,6 +16,7 @@ use std::time::Instant;
 use consilium_common::plan::ScanSettings;
 use consilium_common::{Digest, Mpp};
 use consilium_learning::dataset::{DataFolder, SlideEntry, Split, slides_in};
+use consilium_learning::engine::Device;
 use consilium_learning::network::Ensemble;
 use consilium_learning::scan::check_name;
 use consilium_learning::tissue::TissueSettings;
@@ -47,6 +48,8 @@ pub struct ScanRequest {
     pub mpp: Option<Mpp>,
     /// How tissue is found.
     pub tissue: TissueSettings,
+    /// What computes the networks.
+    pub device: Device,
     /// Memory beyond the weights of the ensemble, for all slides together.
     pub memory_bytes: u64,
     /// Where the outputs go.
@@ -202,7 +205,8 @@ fn prepare(request: &ScanRequest) -> Result<(Scanner, Vec<SlideEntry>, Vec<LeftO
         ));
     }
     let at_once = at_once(request.memory_bytes, slides.len());
-    let scanner = Scanner::new(&ensemble, request.settings.clone(), request.memory_bytes / at_once as u64)?;
+    let memory = request.memory_bytes / at_once as u64;
+    let scanner = Scanner::new(&ensemble, request.settings.clone(), memory, request.device)?;
     Ok((scanner, slides, failed))
 }
 
