@@ -13,6 +13,7 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use rayon::prelude::*;
 
+use super::memory::give_back;
 use super::overlay::{labels_overlay_image, overlay_image};
 use super::palette::class_colour;
 use super::reduced::Reduced;
@@ -81,8 +82,8 @@ pub struct Writers {
     /// The pyramids of this pass, and those of the later ones, the next one last.
     pyramids: Vec<(Plane, PyramidWriter)>,
     later: Vec<Vec<(Plane, PathBuf, PyramidKind)>>,
-    first_pass: bool,
-    outlines: OutlineWriter,
+    /// Until they are complete, after the first pass.
+    outlines: Option<OutlineWriter>,
     reduced: Reduced,
     thumbnail: RgbImage,
     files: ScanFiles,
@@ -136,7 +137,7 @@ impl Writers {
             .map_err(|e| failed(&files.outlines, e))?;
         let reduced = Reduced::new(size.0, size.1, thumbnail.width(), thumbnail.height());
         let (task, pyramids) = (task.clone(), Vec::new());
-        let mut started = Self { task, size, pyramids, later, first_pass: true, outlines, reduced, thumbnail, files };
+        let mut started = Self { task, size, pyramids, later, outlines: Some(outlines), reduced, thumbnail, files };
         started.start_pyramids()?;
         Ok(started)
     }
@@ -155,7 +156,10 @@ impl Writers {
     /// Rows are missing, or the disk is full.
     pub fn next_pass(&mut self) -> Result<bool, ScanError> {
         self.pyramids.drain(..).try_for_each(|(_, writer)| writer.finish())?;
-        self.first_pass = false;
+        if let Some(outlines) = self.outlines.take() {
+            self.files.outline_counts = outlines.finish().map_err(|e| failed(&self.files.outlines, e))?;
+        }
+        give_back();
         self.start_pyramids()?;
         Ok(!self.pyramids.is_empty())
     }
@@ -166,11 +170,8 @@ impl Writers {
     /// A strip of another width or of more rows than the map, or a full disk.
     pub fn add(&mut self, strip: &Strip) -> Result<(), ScanError> {
         let (pyramids, outlines, reduced) = (&mut self.pyramids, &mut self.outlines, &mut self.reduced);
-        let first_pass = self.first_pass;
         let outlined = || {
-            if !first_pass {
-                return Ok(());
-            }
+            let Some(outlines) = outlines else { return Ok(()) };
             reduced.add(strip);
             outlines.push_rows(&strip.labels)
         };
@@ -187,7 +188,6 @@ impl Writers {
     pub fn finish(mut self) -> Result<ScanFiles, ScanError> {
         // Of what is still to be written the rows are missing, which the writer says.
         while self.next_pass()? {}
-        self.files.outline_counts = self.outlines.finish().map_err(|e| failed(&self.files.outlines, e))?;
         let write = |path: &Path, image: &RgbImage| {
             write_png(path, image.as_raw(), image.dimensions(), ExtendedColorType::Rgb8)
         };
