@@ -113,7 +113,8 @@ fn plans(manifest: &EnsembleManifest, patch_px: u32) -> Json {
         }},
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {},
+        // Of CT only, but asked for of every channel.
+        "foreground_intensity_properties_per_channel": {"0": {}, "1": {}, "2": {}},
     })
 }
 
