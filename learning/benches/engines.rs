@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let settings = settings()?;
     if let Some(device) = settings.once {
         let engine = opened(device, settings.bases[0], settings.members)?;
-        println!("{:.3}", patches_a_second(&engine, settings.batches[0], settings.seconds)?);
+        println!("{:.3}", patches_a_second(engine.predictor(), settings.batches[0], settings.seconds)?);
         return Ok(());
     }
     let mut devices = Vec::new();
@@ -62,7 +62,7 @@ fn compare(engines: &[(Device, Engine)], base: usize, batch: usize, seconds: f64
     let mut speeds = vec![Vec::new(); engines.len()];
     for _ in 0..ROUNDS {
         for ((_, engine), speeds) in engines.iter().zip(&mut speeds) {
-            speeds.push(patches_a_second(engine, batch, seconds)?);
+            speeds.push(patches_a_second(engine.predictor(), batch, seconds)?);
         }
     }
     let work = flops(&Architecture::plain(CLASSES, base, STAGES), SIDE as usize) / 1e9;
@@ -81,7 +81,7 @@ fn opened(device: Device, base: usize, members: usize) -> Result<Engine, Box<dyn
 }
 
 /// Tiles times members a second, after a call that warms up.
-fn patches_a_second(engine: &Engine, batch: usize, seconds: f64) -> Result<f64, Box<dyn Error>> {
+fn patches_a_second(engine: &dyn TilePredictor, batch: usize, seconds: f64) -> Result<f64, Box<dyn Error>> {
     let colour = |i: u32, x: u32, y: u32| Rgb([x * 7 + i, y * 5, x ^ y].map(|v| (v % 256) as u8));
     let tiles: Vec<RgbImage> =
         (0..batch as u32).map(|i| RgbImage::from_fn(SIDE, SIDE, |x, y| colour(i, x, y))).collect();

@@ -10,6 +10,7 @@ pub mod dataset;
 pub mod engine;
 pub mod import;
 pub mod metrics;
+mod native;
 pub mod network;
 pub mod outline;
 pub mod scan;

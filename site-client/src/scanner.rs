@@ -194,13 +194,13 @@ impl Scanner {
     }
 
     fn job<'a>(&'a self, slide: &'a dyn SlideReader, tissue: &'a TissueMask) -> ScanJob<'a> {
-        let (predictor, task, settings) = (&self.engine, &self.task, &self.settings);
+        let (predictor, task, settings) = (self.engine.predictor(), &self.task, &self.settings);
         ScanJob { slide, tissue, predictor, task, settings, resources: self.resources }
     }
 
     /// Seconds that a tile takes on this machine, all members together.
     pub(crate) fn seconds_per_tile(&self) -> f64 {
-        seconds_per_tile(&self.engine, self.settings.tile_px)
+        seconds_per_tile(self.engine.predictor(), self.settings.tile_px)
     }
 
     /// Names everything that the maps of a slide depend on.

@@ -1,6 +1,6 @@
 //! What can go wrong with an engine.
 
-use super::onnx::LibraryError;
+use crate::native::LibraryError;
 
 /// An engine that cannot be used, or that failed. Never a panic, whatever library was found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -17,8 +17,10 @@ use rayon::prelude::*;
 
 pub use device::{Device, UnknownDevice};
 pub use error::EngineError;
-pub use onnx::{LibraryError, OnnxInfo, onnx_library, set_onnx_library};
+pub use onnx::{onnx_library, set_onnx_library};
 pub use survey::{EngineState, speed, survey};
+
+pub use crate::native::{LibraryError, LibraryInfo};
 
 use crate::network::{Ensemble, InputScale, MemberWeights, Predictor};
 use onnx::{Onnx, Place};
@@ -133,41 +135,14 @@ impl Engine {
         &self.name
     }
 
+    /// What computes.
+    pub fn predictor(&self) -> &dyn TilePredictor {
+        self.predictor.as_ref()
+    }
+
     /// What was chosen and why, and what was looked for and not found: one sentence.
     pub fn why(&self) -> &str {
         &self.why
-    }
-}
-
-impl TilePredictor for Engine {
-    fn members(&self) -> usize {
-        self.predictor.members()
-    }
-
-    fn classes(&self) -> usize {
-        self.predictor.classes()
-    }
-
-    fn total_stride(&self) -> u32 {
-        self.predictor.total_stride()
-    }
-
-    fn at_once(&self) -> usize {
-        self.predictor.at_once()
-    }
-
-    fn conventions(&self) -> Conventions {
-        self.predictor.conventions()
-    }
-
-    fn predict(
-        &self,
-        member: usize,
-        tiles: &[RgbImage],
-        input: &InputScale,
-        out: &mut Vec<f32>,
-    ) -> Result<(), EngineError> {
-        self.predictor.predict(member, tiles, input, out)
     }
 }
 

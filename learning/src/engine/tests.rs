@@ -64,6 +64,7 @@ fn onnx_gives_the_probabilities_of_the_cpu() {
         let members = [worn(&arch, 1), worn(&arch, 2)];
         let cpu = open_members(Device::Cpu, &arch, &members, 64).unwrap();
         let onnx = open_members(Device::Onnx, &arch, &members, 64).unwrap();
+        let (cpu, onnx) = (cpu.predictor(), onnx.predictor());
         assert_eq!((onnx.members(), onnx.classes()), (2, arch.classes));
         assert_eq!(onnx.total_stride(), cpu.total_stride());
         // Statistics of the two deepest pixels of a tile that small would make much of the last bit.
@@ -71,7 +72,7 @@ fn onnx_gives_the_probabilities_of_the_cpu() {
         for (width, height) in [(64, 64), (96, 64), (45, 70), smallest] {
             let tiles = [tile(width, height, 0), tile(width, height, 7), tile(width, height, 91)];
             for member in 0..2 {
-                let (a, b) = (predicted(&cpu, member, &tiles), predicted(&onnx, member, &tiles));
+                let (a, b) = (predicted(cpu, member, &tiles), predicted(onnx, member, &tiles));
                 assert_eq!(a.len(), b.len());
                 let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(worst < 1e-5, "{what}, {width} x {height}, member {member}: {worst}");
@@ -95,6 +96,7 @@ fn an_engine_answers_for_what_it_cannot_do() {
         return;
     }
     let onnx = open_members(Device::Onnx, &arch, &members, 32).unwrap();
+    let onnx = onnx.predictor();
     let missing = onnx.predict(1, &[tile(32, 32, 0)], &InputScale::RGB_TO_01, &mut Vec::new()).unwrap_err();
     assert_eq!(missing, EngineError::NoSuchMember { member: 1, members: 1 });
     let mut out = vec![1.0; 5];
@@ -104,7 +106,7 @@ fn an_engine_answers_for_what_it_cannot_do() {
     let foreign = [MemberWeights::initialise(&Architecture::plain(2, 8, 2), 0)];
     let error = open_members(Device::Onnx, &arch, &foreign, 32).unwrap_err();
     assert!(matches!(error, EngineError::Prepare { member: 0, .. }), "{error}");
-    assert_eq!(predicted(&onnx, 0, &[tile(32, 32, 0)]).len(), 2 * 32 * 32);
+    assert_eq!(predicted(onnx, 0, &[tile(32, 32, 0)]).len(), 2 * 32 * 32);
 }
 
 #[test]
@@ -208,6 +210,6 @@ fn the_survey_names_every_engine() {
 fn speed_is_a_number_of_tiles() {
     let arch = Architecture::plain(2, 4, 2);
     let cpu = open_members(Device::Cpu, &arch, &[worn(&arch, 3), worn(&arch, 4)], 16).unwrap();
-    let speed = speed(&cpu, 16, 0.0).unwrap();
+    let speed = speed(cpu.predictor(), 16, 0.0).unwrap();
     assert!(speed.is_finite() && speed > 0.0, "{speed}");
 }

@@ -1,13 +1,28 @@
 //! The weights of one fold: from the names of a checkpoint to those of the architecture.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use consilium_common::plan::{Architecture, Norm};
 
 use super::ImportError;
 use crate::checkpoint::{Checkpoint, Tensor, Value};
 use crate::network::MemberWeights;
+
+/// The members of all folds, the first of which is open already; one file is open at a time.
+pub(super) fn members(
+    first: Fold<'_>,
+    others: impl Iterator<Item = PathBuf>,
+    architecture: &Architecture,
+    open: impl Fn(&Path) -> Result<Fold<'_>, ImportError>,
+) -> Result<Vec<MemberWeights>, ImportError> {
+    let mut all = vec![first.member(architecture)?];
+    drop(first);
+    for path in others {
+        all.push(open(&path)?.member(architecture)?);
+    }
+    Ok(all)
+}
 
 /// The tensors of one fold, by our names, still in their file.
 #[derive(Debug)]

@@ -70,6 +70,23 @@ impl<'a> Part<'a> {
         entries.iter().map(|entry| entry.square(key)).collect()
     }
 
+    /// Width and height of the patches of a stage or configuration.
+    pub(super) fn patch(&self) -> Result<(u32, u32), ImportError> {
+        match self.wholes("patch_size", 2)?.as_slice() {
+            &[height, width] => u32::try_from(width).ok().zip(u32::try_from(height).ok()),
+            _ => None,
+        }
+        .ok_or_else(|| self.wrong("`patch_size` is no width and height"))
+    }
+
+    /// Refuses convolutions of another size than 3x3.
+    pub(super) fn only_three(&self, key: &str, count: usize) -> Result<(), ImportError> {
+        match self.squares(key, count)?.into_iter().find(|&side| side != 3) {
+            Some(side) => Err(self.unsupported(format!("a convolution of {side}x{side}"))),
+            None => Ok(()),
+        }
+    }
+
     fn square(&self, key: &str) -> Result<usize, ImportError> {
         let sides: Option<Vec<usize>> = match self.value {
             Json::Array(values) => values.iter().map(|value| Self { value, ..*self }.number()).collect(),

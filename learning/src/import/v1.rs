@@ -7,10 +7,9 @@ use consilium_common::bundle::{Averaging, Conventions, Normalisation, Padding};
 use consilium_common::plan::Architecture;
 use serde_json::Value as Json;
 
-use super::members::Fold;
+use super::members::{Fold, members};
 use super::plan::{Part, json};
-use super::v2::only_three;
-use super::{ImportError, Imported, Request, folds, read_document};
+use super::{ImportError, Imported, MIRRORED, Request, folds, read_document};
 use crate::checkpoint::{read_checkpoint, read_pickle};
 
 /// The checkpoint after the last epoch.
@@ -31,35 +30,29 @@ pub fn nnunet_v1(request: &Request) -> Result<Imported, ImportError> {
     let about = json(&read_pickle(&described)?);
     let plans = Part::new(&described, &about).get("plans")?;
     let stage = stage(plans)?;
-    let (strides, kernels) = (stage.squares("pool_op_kernel_sizes", 0)?, stage.squares("conv_kernel_sizes", 0)?);
-    only_three(stage, kernels)?;
+    let strides = stage.squares("pool_op_kernel_sizes", 0)?;
+    stage.only_three("conv_kernel_sizes", 0)?;
     let first_path = path(&folds[0]);
     let convs = plans.find("conv_per_stage").map_or(Ok(2), |_| plans.whole("conv_per_stage"))?;
     let names = Names { poolings: strides.len(), convs };
     let first = open(&first_path, names)?;
     let architecture = architecture(&first, plans, &strides, convs)?;
     architecture.validate()?;
-    let mut members = vec![first.member(&architecture)?];
-    drop(first);
-    for fold in &folds[1..] {
-        let path = path(fold);
-        members.push(open(&path, names)?.member(&architecture)?);
-    }
-    let patch = stage.wholes("patch_size", 2)?;
-    let side = |i: usize| patch.get(i).and_then(|&side| u32::try_from(side).ok()).unwrap_or(0);
+    let others = folds[1..].iter().map(path);
+    let members = members(first, others, &architecture, |path| open(path, names))?;
     let mut classes = vec!["background".to_owned()];
     classes.extend((1..architecture.classes).map(|class| format!("class {class}")));
     let trainer = about.get("name").and_then(Json::as_str).unwrap_or("an unknown trainer");
     Ok(Imported {
         classes,
         conventions: conventions(plans)?,
-        patch_px: (side(1), side(0)),
+        patch_px: stage.patch()?,
         plan: Digest::of(&bytes),
         folds,
         notes: vec![
             format!("trained by {trainer}"),
             "v1 does not say what its classes are called; name them with --classes".to_owned(),
-            "nnU-Net also averages over mirrored tiles unless told --disable_tta; a scan does not".to_owned(),
+            MIRRORED.to_owned(),
         ],
         architecture,
         members,

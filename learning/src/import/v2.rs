@@ -7,9 +7,9 @@ use consilium_common::bundle::{Averaging, Conventions, Normalisation, Padding};
 use consilium_common::plan::{Architecture, Encoder, Norm};
 use serde_json::{Map, Value as Json};
 
-use super::members::Fold;
+use super::members::{Fold, members};
 use super::plan::Part;
-use super::{ImportError, Imported, Request, folds, read_document};
+use super::{ImportError, Imported, MIRRORED, Request, folds, read_document};
 use crate::checkpoint::{Value, read_checkpoint};
 
 /// The checkpoint after the last epoch.
@@ -42,23 +42,17 @@ pub fn nnunet_v2(request: &Request) -> Result<Imported, ImportError> {
     architecture.norm = first.norm();
     architecture.validate()?;
     let mut notes = notes(&first);
-    let mut members = vec![first.member(&architecture)?];
-    drop(first);
-    for fold in &folds[1..] {
-        let path = path(fold);
-        members.push(open(&path)?.member(&architecture)?);
-    }
+    let others = folds[1..].iter().map(path);
+    let members = members(first, others, &architecture, open)?;
     if data.find("labels").is_some_and(|labels| labels.find("ignore").is_some()) {
         notes.push("its label `ignore` is our 255, not labelled".to_owned());
     }
-    let patch = configuration.wholes("patch_size", 2)?;
-    let side = |i: usize| patch.get(i).and_then(|&side| u32::try_from(side).ok()).unwrap_or(0);
     Ok(Imported {
         architecture,
         members,
         conventions: conventions(configuration)?,
         classes,
-        patch_px: (side(1), side(0)),
+        patch_px: configuration.patch()?,
         plan: Digest::of(&bytes),
         folds,
         notes,
@@ -140,7 +134,7 @@ fn of_arguments(given: Part<'_>, plain: Architecture) -> Result<Architecture, Im
     check_norm(given)?;
     let stages = given.whole("n_stages")?;
     let counts = if plain.encoder == Encoder::Residual { "n_blocks_per_stage" } else { "n_conv_per_stage" };
-    only_three(given, given.squares("kernel_sizes", stages)?)?;
+    given.only_three("kernel_sizes", stages)?;
     let bias = given.get("conv_bias")?.value.as_bool().unwrap_or(true);
     Ok(Architecture {
         features: given.wholes("features_per_stage", stages)?,
@@ -158,7 +152,7 @@ fn of_arguments(given: Part<'_>, plain: Architecture) -> Result<Architecture, Im
 fn of_old_plans(given: Part<'_>, plain: Architecture) -> Result<Architecture, ImportError> {
     let strides = given.squares("pool_op_kernel_sizes", 0)?;
     let stages = strides.len();
-    only_three(given, given.squares("conv_kernel_sizes", stages)?)?;
+    given.only_three("conv_kernel_sizes", stages)?;
     let (base, most) = (given.whole("UNet_base_num_features")?, given.whole("unet_max_num_features")?);
     let features = |stage: usize| base.checked_shl(stage as u32).map_or(most, |features| features.min(most));
     Ok(Architecture {
@@ -178,13 +172,6 @@ fn check_norm(given: Part<'_>) -> Result<(), ImportError> {
         return Err(given.unsupported(format!("a normalisation of {}", settings.value)));
     }
     Ok(())
-}
-
-pub(super) fn only_three(given: Part<'_>, kernels: Vec<usize>) -> Result<(), ImportError> {
-    match kernels.into_iter().find(|&side| side != 3) {
-        Some(side) => Err(given.unsupported(format!("a convolution of {side}x{side}"))),
-        None => Ok(()),
-    }
 }
 
 /// Names of the labels in the order of their numbers, the background first.
@@ -237,7 +224,7 @@ fn notes(fold: &Fold<'_>) -> Vec<String> {
         notes.push(format!("trained by {trainer}"));
     }
     if root.get("inference_allowed_mirroring_axes").and_then(Value::as_list).is_some_and(|axes| !axes.is_empty()) {
-        notes.push("nnU-Net also averages over mirrored tiles unless told --disable_tta; a scan does not".to_owned());
+        notes.push(MIRRORED.to_owned());
     }
     notes
 }

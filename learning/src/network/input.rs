@@ -1,5 +1,6 @@
 //! How 8-bit pixels become network input.
 
+use consilium_common::bundle::Padding;
 use image::RgbImage;
 
 /// A part of a tile, in pixels.
@@ -33,6 +34,14 @@ impl InputScale {
     /// Input values of the pixel values 0 to 255 of each channel.
     pub fn tables(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 - self.mean[c]) / self.deviation[c]))
+    }
+
+    /// The input of what lies beyond a tile's own edges.
+    pub(crate) fn beyond(&self, padding: Padding) -> [f32; 3] {
+        match padding {
+            Padding::White => self.tables().map(|table| table[255]),
+            Padding::Zero => [0.0; 3],
+        }
     }
 
     /// Writes a tile as planes `[3, height, width]` of a size that is at least its own; what the size has more, at the right

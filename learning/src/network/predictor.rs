@@ -1,7 +1,7 @@
 //! Inference with all members of an ensemble. Normalisation with running statistics is folded into the convolutions, so a
 //! layer is one pass: multiply, shift, LeakyReLU. Tiles are independent and computed in parallel.
 
-use consilium_common::bundle::{Averaging, Conventions, Padding};
+use consilium_common::bundle::{Averaging, Conventions};
 use consilium_common::plan::Architecture;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -143,10 +143,7 @@ impl Predictor {
         out: &mut Vec<f32>,
         then: impl Fn(&mut [f32]) + Sync,
     ) {
-        let beyond = match self.conventions.padding {
-            Padding::White => input.tables().map(|table| table[255]),
-            Padding::Zero => [0.0; 3],
-        };
+        let beyond = input.beyond(self.conventions.padding);
         let (width, height) = tiles.first().map_or((0, 0), RgbImage::dimensions);
         let one = self.classes * width as usize * height as usize;
         out.resize(tiles.len() * one, 0.0);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use consilium_common::limits;
 use tiff::{TiffError, TiffFormatError};
 
-use super::openslide::LibraryError;
+use crate::native::LibraryError;
 
 /// How to make a readable file from another one; part of several messages.
 const CONVERT: &str =

@@ -39,7 +39,9 @@ pub use about::{About, Hole};
 pub use error::SlideError;
 pub use flat::FlatSlide;
 pub use mask::{MaskReader, check_mask, read_mask_at};
-pub use openslide::{LibraryError, OpenSlideInfo, OpenSlideSlide, openslide_library, set_openslide_library};
+pub use openslide::{OpenSlideSlide, openslide_library, set_openslide_library};
+
+pub use crate::native::{LibraryError, LibraryInfo};
 pub use pyramid::{PyramidKind, PyramidWriter, write_pyramid};
 pub use scale::{level_at, read_at, size_at, thumbnail};
 

@@ -27,8 +27,8 @@ use super::grid::Grid;
 use super::region::{inside, paste, white_level};
 use super::{About, Hole, Level, SlideReader, file, pages, spacing};
 use ffi::{Cache, Handle};
-pub use library::{LibraryError, OpenSlideInfo, openslide_library, set_openslide_library};
 use library::{Loaded, loaded};
+pub use library::{openslide_library, set_openslide_library};
 pub(super) use vendor::open_or;
 
 /// Side of the largest region asked of OpenSlide at once: 4 MB a thread, and several tiles for one call.
@@ -43,7 +43,7 @@ const CACHE_BYTES: usize = 64 << 20;
 pub struct OpenSlideSlide {
     path: PathBuf,
     name: CString,
-    library: &'static Loaded,
+    openslide: &'static Loaded,
     cache: Option<Cache>,
     levels: Vec<Level>,
     stored: Vec<Stored>,
@@ -93,26 +93,26 @@ impl OpenSlideSlide {
     pub fn open(path: &Path, mpp: Option<Mpp>) -> Result<Self, SlideError> {
         file::refuse_device(path)?;
         vendor::check_parts(path)?;
-        let library = loaded().map_err(|why| {
+        let openslide = loaded().map_err(|why| {
             let refusal = format!("{}: is a {} slide, which is read through OpenSlide", path.display(), kind(path));
             SlideError::NeedsOpenSlide { refusal, why: Box::new(why) }
         })?;
         let name = c_path(path)?;
-        let Some(vendor) = library.library.vendor(&name) else {
+        let Some(vendor) = openslide.api.vendor(&name) else {
             return Err(SlideError::unsupported(path, format!("a {} slide that OpenSlide does not know", kind(path))));
         };
-        let cache = library.library.cache(CACHE_BYTES);
-        let handle = library.library.open(&name, cache.as_ref()).map_err(|why| failed(path, &why))?;
+        let cache = openslide.api.cache(CACHE_BYTES);
+        let handle = openslide.api.open(&name, cache.as_ref()).map_err(|why| failed(path, &why))?;
         let (levels, stored) = levels(path, &handle)?;
         let stated = stated_mpp(path, &handle);
-        let format = format!("{} (OpenSlide {})", format_name(path, &vendor), library.info.version);
+        let format = format!("{} (OpenSlide {})", format_name(path, &vendor), openslide.info.version);
         let mut about = About::new(format, stated.as_ref().ok().copied(), mpp);
         about.objective = number(&handle, "openslide.objective-power").filter(|power| (0.1..=1000.0).contains(power));
         let mpp = mpp.map_or(stated, Ok)?;
         Ok(Self {
             path: path.to_owned(),
             name,
-            library,
+            openslide,
             cache,
             levels,
             stored,
@@ -126,7 +126,7 @@ impl OpenSlideSlide {
     }
 
     fn reopened(&self) -> Result<Handle, SlideError> {
-        self.library.library.open(&self.name, self.cache.as_ref()).map_err(|why| failed(&self.path, &why))
+        self.openslide.api.open(&self.name, self.cache.as_ref()).map_err(|why| failed(&self.path, &why))
     }
 
     /// The shared handle, with its number.

@@ -7,29 +7,20 @@
     reason = "a C library is loaded and its table of functions is read; each block says why it is sound"
 )]
 
-use std::error::Error;
 use std::ffi::{CStr, OsStr};
 use std::ptr::NonNull;
 
 use ort::sys::{ORT_API_VERSION, OrtApi, OrtApiBase};
 
-/// Why a library cannot be used.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
-    /// The loader cannot load it.
-    Loader(String),
-    /// It is a library, without this function.
-    Symbol(&'static str),
-    /// It is older than the oldest that is used.
-    TooOld(String),
-}
+use super::library::ONNX_RUNTIME;
+use crate::native::Unusable;
 
 /// A library with the functions that are needed.
 #[derive(Debug)]
 pub(super) struct Library {
     api: NonNull<OrtApi>,
     version: String,
-    library: libloading::Library,
+    object: libloading::Library,
 }
 
 impl Library {
@@ -37,7 +28,7 @@ impl Library {
     pub(super) fn load(name: &OsStr) -> Result<Self, Unusable> {
         // SAFETY: loading runs the initialisers of the library that the site's administrator named or installed; those of
         // ONNX Runtime prepare its own tables and ask nothing of the caller.
-        let library = unsafe { libloading::Library::new(name) }.map_err(|e| Unusable::Loader(reason(&e)))?;
+        let library = unsafe { libloading::Library::new(name) }.map_err(|e| Unusable::unloadable(&e))?;
         const BASE: &str = "OrtGetApiBase";
         // SAFETY: the function's signature in onnxruntime_c_api.h, the same since version 1.0; it takes nothing.
         let base = unsafe {
@@ -48,13 +39,13 @@ impl Library {
         let base = unsafe { base.as_ref() }.ok_or(Unusable::Symbol(BASE))?;
         // SAFETY: takes nothing and returns a constant string that ends with NUL, or null.
         let version = unsafe { text((base.GetVersionString)()) };
-        if too_old(&version) {
+        if ONNX_RUNTIME.is_too_old(&version) {
             return Err(Unusable::TooOld(version));
         }
         // SAFETY: takes a number; returns null or a constant table with at least the functions of that version.
         let api = unsafe { (base.GetApi)(ORT_API_VERSION) };
         let api = NonNull::new(api.cast_mut()).ok_or_else(|| Unusable::TooOld(version.clone()))?;
-        Ok(Self { api, version, library })
+        Ok(Self { api, version, object: library })
     }
 
     /// The version, such as `1.31.1`.
@@ -65,17 +56,10 @@ impl Library {
     /// Makes it the library of this process, for ever. False where there is one already.
     pub(super) fn activate(self) -> bool {
         // The table's functions must outlive every session: it is never unloaded.
-        std::mem::forget(self.library);
+        std::mem::forget(self.object);
         // SAFETY: the table is at least as long as `OrtApi`, which is that of the version asked for, and is constant.
         ort::set_api(unsafe { self.api.as_ref() }.clone())
     }
-}
-
-/// Whether a version is older than the oldest that is used, or is no version.
-pub(super) fn too_old(version: &str) -> bool {
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
-    let version = (parts.next().flatten(), parts.next().flatten());
-    !matches!(version, (Some(major), Some(minor)) if (major, minor) >= (1, ORT_API_VERSION))
 }
 
 /// A copy of a string of the library's; empty for null.
@@ -88,9 +72,4 @@ unsafe fn text(string: *const std::ffi::c_char) -> String {
     }
     // SAFETY: not null; the rest is the caller's promise.
     unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
-}
-
-/// What the system's loader said, without the names that libloading puts before it.
-fn reason(error: &libloading::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -11,7 +11,7 @@ mod library;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-use consilium_common::bundle::{Averaging, Conventions, Padding};
+use consilium_common::bundle::{Averaging, Conventions};
 use consilium_common::plan::Architecture;
 use image::RgbImage;
 use ort::ep::{CUDA, ExecutionProvider};
@@ -19,7 +19,7 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::TensorRef;
 
-pub use library::{LibraryError, OnnxInfo, onnx_library, set_onnx_library};
+pub use library::{onnx_library, set_onnx_library};
 
 use super::{EngineError, TilePredictor};
 use crate::network::folded::Folded;
@@ -122,10 +122,7 @@ impl TilePredictor for Onnx {
         let pixels = tiles.first().map_or(0, |tile| tile.width() as usize * tile.height() as usize).max(1);
         out.resize(tiles.len() * self.classes * pixels, 0.0);
         let each = (self.run_px / pixels).max(1);
-        let beyond = match self.conventions.padding {
-            Padding::White => input.tables().map(|table| table[255]),
-            Padding::Zero => [0.0; 3],
-        };
+        let beyond = input.beyond(self.conventions.padding);
         for (tiles, out) in tiles.chunks(each).zip(out.chunks_mut(each * self.classes * pixels)) {
             quietly(|| place.run(tiles, (input, beyond), self.classes, self.total_stride, out))
                 .map_err(|why| EngineError::Run { engine: self.name.clone(), member, why })?;

@@ -4,25 +4,17 @@
 //! that C is behind it. The functions have had these signatures since OpenSlide 3.4.0 (`openslide.h`).
 #![expect(unsafe_code, reason = "a C library is loaded and called; each block says why it is sound")]
 
-use std::error::Error;
 use std::ffi::{CStr, CString, OsStr, c_char, c_void};
 use std::ptr::NonNull;
+
+use crate::native::Unusable;
 
 /// `openslide_t`, opaque.
 type Osr = *mut c_void;
 /// `openslide_cache_t`, opaque.
 type CachePtr = *mut c_void;
 
-/// Why a library cannot be used.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
-    /// The loader cannot load it.
-    Loader(String),
-    /// It is a library, without this function.
-    Symbol(&'static str),
-}
-
-/// A loaded library and its functions. The functions are valid as long as `_library`, which is never unloaded before.
+/// A loaded library and its functions. The functions are valid as long as `_object`, which is never unloaded before.
 #[derive(Debug)]
 pub(super) struct Library {
     get_version: unsafe extern "C" fn() -> *const c_char,
@@ -36,7 +28,7 @@ pub(super) struct Library {
     read_region: unsafe extern "C" fn(Osr, *mut u32, i64, i64, i32, i64, i64),
     get_property_value: unsafe extern "C" fn(Osr, *const c_char) -> *const c_char,
     cache: Option<CacheFunctions>,
-    _library: libloading::Library,
+    _object: libloading::Library,
 }
 
 /// Functions that OpenSlide has since 4.0.
@@ -53,7 +45,7 @@ impl Library {
         // SAFETY: loading runs the initialisers of the library that the site's administrator named or installed; those
         // of OpenSlide prepare its own tables and ask nothing of the caller. It is never unloaded while in use: the
         // functions below live in the same value, and the program keeps that value until it ends.
-        let library = unsafe { libloading::Library::new(name) }.map_err(|e| Unusable::Loader(reason(&e)))?;
+        let library = unsafe { libloading::Library::new(name) }.map_err(|e| Unusable::unloadable(&e))?;
         macro_rules! function {
             ($name:literal) => {
                 // SAFETY: each field's type is the function's signature in openslide.h (int32_t is i32, int64_t is
@@ -80,7 +72,7 @@ impl Library {
             read_region: function!("openslide_read_region"),
             get_property_value: function!("openslide_get_property_value"),
             cache: cache().ok(),
-            _library: library,
+            _object: library,
         })
     }
 
@@ -109,7 +101,7 @@ impl Library {
         // SAFETY: the path ends with NUL and outlives the call.
         let osr = unsafe { (self.open)(path.as_ptr()) };
         let osr = NonNull::new(osr).ok_or("it is no slide that OpenSlide knows")?;
-        let handle = Handle { library: self, osr };
+        let handle = Handle { api: self, osr };
         handle.sound()?;
         if let Some(cache) = cache {
             // SAFETY: both are alive and error-free; the handle takes a reference of its own to the cache.
@@ -142,7 +134,7 @@ impl Drop for Cache {
 /// One open slide. After its first error it only gives that error, so it must then be opened anew.
 #[derive(Debug)]
 pub(super) struct Handle {
-    library: &'static Library,
+    api: &'static Library,
     osr: NonNull<c_void>,
 }
 
@@ -156,7 +148,7 @@ impl Handle {
     /// How many levels there are.
     pub(super) fn level_count(&self) -> Result<i32, String> {
         // SAFETY: the handle is open as long as `self` lives.
-        let count = unsafe { (self.library.get_level_count)(self.osr.as_ptr()) };
+        let count = unsafe { (self.api.get_level_count)(self.osr.as_ptr()) };
         self.sound().map(|()| count)
     }
 
@@ -164,14 +156,14 @@ impl Handle {
     pub(super) fn dimensions(&self, level: i32) -> Result<(i64, i64), String> {
         let (mut width, mut height) = (-1, -1);
         // SAFETY: the handle is open and both pointers are to live integers; an unknown level gives -1.
-        unsafe { (self.library.get_level_dimensions)(self.osr.as_ptr(), level, &raw mut width, &raw mut height) };
+        unsafe { (self.api.get_level_dimensions)(self.osr.as_ptr(), level, &raw mut width, &raw mut height) };
         self.sound().map(|()| (width, height))
     }
 
     /// Level-0 pixels a pixel of a level.
     pub(super) fn downsample(&self, level: i32) -> Result<f64, String> {
         // SAFETY: the handle is open; an unknown level gives -1.
-        let downsample = unsafe { (self.library.get_level_downsample)(self.osr.as_ptr(), level) };
+        let downsample = unsafe { (self.api.get_level_downsample)(self.osr.as_ptr(), level) };
         self.sound().map(|()| downsample)
     }
 
@@ -180,7 +172,7 @@ impl Handle {
         let name = CString::new(name).ok()?;
         // SAFETY: the handle is open, the name ends with NUL; the result is null or a string that lives as long as the
         // handle, and is copied here.
-        text(unsafe { (self.library.get_property_value)(self.osr.as_ptr(), name.as_ptr()) })
+        text(unsafe { (self.api.get_property_value)(self.osr.as_ptr(), name.as_ptr()) })
     }
 
     /// A region of `w * h` pixels as premultiplied ARGB, one word a pixel. `x` and `y` are level-0 coordinates.
@@ -191,14 +183,14 @@ impl Handle {
         let out = pixels.as_mut_ptr();
         // SAFETY: the handle is open and OpenSlide writes exactly w * h words to `out`, which has that many; both sides
         // fit i64 and are not negative. On an error it fills them with zero.
-        unsafe { (self.library.read_region)(self.osr.as_ptr(), out, x, y, level, i64::from(w), i64::from(h)) };
+        unsafe { (self.api.read_region)(self.osr.as_ptr(), out, x, y, level, i64::from(w), i64::from(h)) };
         self.sound().map(|()| pixels)
     }
 
     /// Whether no call has failed so far, by this thread or another.
     fn sound(&self) -> Result<(), String> {
         // SAFETY: the handle is open; the result is null or a string that lives as long as it, and is copied here.
-        text(unsafe { (self.library.get_error)(self.osr.as_ptr()) }).map_or(Ok(()), Err)
+        text(unsafe { (self.api.get_error)(self.osr.as_ptr()) }).map_or(Ok(()), Err)
     }
 }
 
@@ -206,13 +198,8 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // SAFETY: the pointer came from openslide_open and is closed once, here; `&mut self` means that no other
         // thread is in a call with it.
-        unsafe { (self.library.close)(self.osr.as_ptr()) };
+        unsafe { (self.api.close)(self.osr.as_ptr()) };
     }
-}
-
-/// What the loader said: the last cause, for the error itself only names the call.
-fn reason(error: &dyn Error) -> String {
-    error.source().map_or_else(|| error.to_string(), reason)
 }
 
 /// A copy of a C string; `None` for null.

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use image::RgbImage;
 
-use super::library::{LibraryError, loaded};
+use super::library::{OPENSLIDE, loaded};
 use super::vendor::{FirstTags, vendor_file, without};
 use super::{OpenSlideSlide, Rect, cells, over_white, pieces};
+use crate::native::LibraryError;
 use crate::slides::tests::{Stored, difference, mpp, noise};
 use crate::slides::{SlideError, SlideReader, TiledSlide, check_slide, open_slide};
 use crate::testing::real_data;
@@ -38,7 +39,7 @@ fn leica() -> Stored {
 }
 
 fn no_library() -> LibraryError {
-    LibraryError::NotFound { looked: "nowhere".to_owned() }
+    LibraryError::NotFound { of: &OPENSLIDE, looked: "nowhere".to_owned() }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::path::Path;
 
 use consilium_common::limits;
 
-use super::library::{self, LibraryError};
+use super::library;
+use crate::native::LibraryError;
 use crate::slides::{SlideError, file};
 
 const MIRAX: &str = "3DHISTECH MIRAX";
@@ -48,7 +49,7 @@ pub(in crate::slides) fn open_or<T>(
         decided => return decided,
     };
     match library::loaded() {
-        Ok(loaded) if loaded.library.vendor(&super::c_path(path)?).is_some_and(|vendor| !is_ours(&vendor)) => through(),
+        Ok(loaded) if loaded.api.vendor(&super::c_path(path)?).is_some_and(|vendor| !is_ours(&vendor)) => through(),
         Ok(_) => Err(refusal),
         Err(why) => Err(without(path, refusal, why)),
     }
