@@ -24,6 +24,8 @@ pub const MAX_SITES: usize = 4096;
 pub const MAX_ROUNDS: u32 = 10_000;
 /// Patches that one round may ask of one site: far beyond what a pathologist corrects in a day.
 pub const MAX_BUDGET: u32 = 10_000;
+/// Answers of one network under dropout: beyond a hundred or so they change nothing.
+pub const MAX_DROPOUT_PASSES: u32 = 64;
 /// Bytes of a plan or manifest document: text of a few kilobytes in practice.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 /// Bytes of the plans of an nnU-Net: a list of some ten thousand training cases is in them.

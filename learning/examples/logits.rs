@@ -8,7 +8,7 @@ use consilium_common::bundle::Provenance;
 use consilium_common::plan::{Architecture, Norm, Task, Training};
 use consilium_common::{Digest, GenerationNumber, Mpp};
 use consilium_learning::network::{Ensemble, InputScale, MemberWeights, Predictor};
-use consilium_learning::training::{TrainingImage, train_members};
+use consilium_learning::training::{Trainer, TrainingImage, train_members};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -40,7 +40,7 @@ fn write_case(folder: &Path, arch: &Architecture) -> Result<(), Box<dyn Error>> 
     let images = [TrainingImage { image: image.clone(), labels }];
     let starts: Vec<MemberWeights> = (0..2).map(|seed| MemberWeights::initialise(arch, seed)).collect();
     let settings = Training::new(5, 2, 32, 0.01);
-    let trained = train_members(arch, &starts, &images, &settings, "logits", &|_, _, _| true)?;
+    let trained = train_members(Trainer::Cpu, arch, &starts, &images, &settings, "logits", &|_, _, _| true)?;
     let members: Vec<MemberWeights> = trained.into_iter().map(|t| t.weights).collect();
     let classes = (0..arch.classes).map(|c| format!("class-{c}")).collect();
     let task = Task { classes, spacing_um: Mpp::new(1.0)? };

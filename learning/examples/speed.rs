@@ -1,19 +1,25 @@
 //! Measures training and prediction on this machine, in patches and tiles a second:
-//! `cargo run -p consilium-learning --example speed -- BASE STAGES SIDE BATCH MEMBERS STEPS`.
+//! `cargo run -p consilium-learning --example speed -- BASE STAGES SIDE BATCH MEMBERS STEPS [DEVICE]`.
 
 use std::error::Error;
 use std::time::Instant;
 
 use consilium_common::plan::{Architecture, Training};
-use consilium_learning::network::{InputScale, MemberWeights, Predictor};
-use consilium_learning::training::{TrainingImage, train_members};
+use consilium_learning::engine::{Device, open_members};
+use consilium_learning::network::{InputScale, MemberWeights};
+use consilium_learning::training::{Trainer, TrainingImage, train_members};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let given: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
-    let &[base, stages, side, batch, members, steps] = given.as_slice() else {
-        return Err("say BASE STAGES SIDE BATCH MEMBERS STEPS, for example 8 4 128 4 2 10".into());
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let (numbers, device) = given.split_at(given.len().min(6));
+    let numbers: Vec<usize> = numbers.iter().map(|a| a.parse()).collect::<Result<_, _>>()?;
+    let &[base, stages, side, batch, members, steps] = numbers.as_slice() else {
+        return Err("say BASE STAGES SIDE BATCH MEMBERS STEPS [DEVICE], for example 8 4 128 4 2 10 cpu".into());
     };
+    let device: Device = device.first().map_or(Ok(Device::Cpu), |word| word.parse())?;
+    let (trainer, why) = Trainer::on(device)?;
+    println!("{why}");
     let arch = Architecture::plain(2, base, stages);
     let colour = |x: u32, y: u32| Rgb([x * 7, y * 5, x * y].map(|v| (v % 256) as u8));
     let image = RgbImage::from_fn(512, 512, colour);
@@ -25,17 +31,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         let settings = Training { freeze_norm_statistics, ..settings };
         let what = if freeze_norm_statistics { "fine-tuning" } else { "training" };
         let trained = measure(what, members * steps * batch, || {
-            train_members(&arch, &starts, &images, &settings, "speed", &|_, _, _| true)
+            train_members(trainer, &arch, &starts, &images, &settings, "speed", &|_, _, _| true)
         })?;
         println!("  loss {:?}, {}", trained[0].losses.last(), blake3::hash(&trained[0].weights.to_bytes()?).to_hex());
     }
-    let predictor = Predictor::of_members(&arch, &starts);
+    let engine = open_members(device, &arch, &starts, 128)?;
     for side in [128, 256] {
         let tile = |i: u32| image::imageops::crop_imm(&image, i * 8, i * 3, side, side).to_image();
         let tiles: Vec<RgbImage> = (0..32).map(tile).collect();
         measure(&format!("prediction of {side} px"), tiles.len(), || {
-            predictor.predict(0, &tiles, &InputScale::RGB_TO_01, &mut Vec::new())
-        });
+            engine.predictor().predict(0, &tiles, &InputScale::RGB_TO_01, &mut Vec::new())
+        })?;
     }
     Ok(())
 }

@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Doctor {
         #[command(flatten)]
         config: ConfigArg,
+        /// Also measure every engine of this machine, for ten seconds each.
+        #[arg(long)]
+        speed: bool,
     },
     /// Shows the configuration that is in effect, or every mistake in it.
     CheckConfig {
@@ -84,6 +87,9 @@ pub(crate) enum Command {
         /// In place of the plan's seed.
         #[arg(long)]
         seed: Option<u64>,
+        /// What trains: cpu, or in a program built with libtorch libtorch[:bf16] or cuda:N[:bf16]; auto takes the fastest.
+        #[arg(long, default_value_t = Device::Auto)]
+        device: Device,
     },
     /// Evaluates a bundle, offline, on the test slides that have masks.
     Evaluate {
@@ -130,7 +136,8 @@ pub(crate) struct ScanArgs {
     /// Step between tiles as a fraction of the tile [default: 0.5].
     #[arg(long)]
     step: Option<f64>,
-    /// What computes the networks: auto, cpu, onnx (ONNX Runtime, if its library is there) or cuda:N.
+    /// What computes the networks: auto, cpu, onnx (ONNX Runtime, if its library is there) or cuda:N; in a program built
+    /// with libtorch also libtorch[:bf16] and cuda:N[:bf16].
     #[arg(long, default_value_t = Device::Auto)]
     device: Device,
 }
@@ -168,7 +175,7 @@ pub(crate) async fn perform(command: Command) -> Result<ExitCode, SiteError> {
         Command::Status { config } => {
             print!("{}", consilium_site_client::status(&SiteConfig::load(&config.path)?).await?);
         }
-        Command::Doctor { config } => return Ok(examine(&config.load_for_slides()?).await),
+        Command::Doctor { config, speed } => return Ok(examine(&config.load_for_slides()?, speed).await),
         Command::CheckConfig { config } => print!("{}", SiteConfig::load(&config.path)?.to_toml()?),
         Command::Scan(scan) => {
             let stop = CancellationToken::new();
@@ -177,7 +184,9 @@ pub(crate) async fn perform(command: Command) -> Result<ExitCode, SiteError> {
         }
         Command::Import(import) => blocking(move || import.run()).await?,
         Command::Export(export) => blocking(move || export.run()).await?,
-        Command::Train { plan, data, out, seed } => blocking(move || train(&plan, &data, &out, seed)).await?,
+        Command::Train { plan, data, out, seed, device } => {
+            blocking(move || train(&plan, &data, &out, seed, device)).await?;
+        }
         Command::Evaluate { bundle, settings, data } => {
             let (device, settings) = (settings.device, settings.settings()?);
             let stop = CancellationToken::new();
@@ -207,10 +216,10 @@ async fn stop_on_signal(shutdown: CancellationToken) {
     shutdown.cancel();
 }
 
-async fn examine(config: &SiteConfig) -> ExitCode {
+async fn examine(config: &SiteConfig, speed: bool) -> ExitCode {
     let bar = bar();
     let ticks = bar.clone();
-    let checks = doctor::examine(config, move |done, total| {
+    let checks = doctor::examine(config, speed, move |done, total| {
         ticks.set_length(total);
         ticks.set_position(done);
     })
@@ -223,21 +232,22 @@ async fn examine(config: &SiteConfig) -> ExitCode {
     }
 }
 
-fn train(plan: &Path, data: &Path, out: &Path, seed: Option<u64>) -> Result<(), SiteError> {
+fn train(plan: &Path, data: &Path, out: &Path, seed: Option<u64>, device: Device) -> Result<(), SiteError> {
     let plan = read_plan(plan)?;
     let bar = bar();
-    let (members, steps) = (plan.members as u64, u64::from(plan.initial_training.iterations));
-    bar.set_length(members * steps);
+    let trainings = plan.members as u64 / u64::from(plan.initial_training.snapshots.max(1));
+    bar.set_length(trainings * u64::from(plan.initial_training.iterations));
     let step = |_| {
         bar.inc(1);
         true
     };
-    let done = offline::train(&plan, data, out, seed, &step);
+    let done = offline::train(&plan, data, out, seed, device, &step);
     bar.finish_and_clear();
     let report = done?;
-    for (member, (first, last)) in report.losses.iter().enumerate() {
-        println!("member {member}: loss {first:.3} -> {last:.3}");
+    for (training, (first, last)) in report.losses.iter().enumerate() {
+        println!("training {training}: loss {first:.3} -> {last:.3}");
     }
+    println!("{}", report.trainer);
     println!("trained on {} slides; bundle {} ({})", report.slides.len(), out.display(), report.manifest.short());
     complain(&report.left_out);
     Ok(())

@@ -244,7 +244,7 @@ mod tests {
         `data_dir` is missing
         `threads` is 0; leave it out to use every core
         `scan_memory_mb` is 1; write 256 to 1048576, or leave it out for 1024
-        `device`: `gpu` is no device of this program; give auto, cpu, onnx or cuda:N with N the number of the card, from 0
+        `device`: `gpu` is no device of this program; give auto, cpu, onnx, libtorch or cuda:N with N the number of the card, from 0
         corrector kind `robot` is not known; use "masks" or "folder"
         "###);
     }

@@ -60,7 +60,7 @@ impl Scanner {
         device: Device,
     ) -> Result<Self, SiteError> {
         let engine =
-            engine::open(device, ensemble, settings.tile_px).map_err(SiteError::learning("preparing the networks"))?;
+            engine::open(device, ensemble, &settings).map_err(SiteError::learning("preparing the networks"))?;
         info!(engine = engine.why(), "networks are ready");
         Ok(Self {
             engine,

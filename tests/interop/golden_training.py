@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes learning/tests/golden/training.json: nnU-Net's loss and three SGD steps of its networks, by PyTorch.
+"""Writes learning/tests/golden/training.json: nnU-Net's loss and ten SGD steps of its networks, by PyTorch.
 
     python tests/interop/golden_training.py > learning/tests/golden/training.json
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from plain_conv_unet import build, own_names
 
-SIDE, BATCH, STEPS = 16, 2, 3
+SIDE, BATCH, STEPS = 16, 2, 10
 RATE, MOMENTUM, DECAY, CLIP, ITERATIONS = 0.05, 0.99, 3e-5, 12.0, 10
 
 

@@ -1,13 +1,15 @@
-"""Scanning speed of our engines and of PyTorch, on the same nets and tiles, in turns on the same machine.
+"""Speed of our engines and of PyTorch at scanning and at fine-tuning, on the same nets, in turns on the same machine.
 
-    python3 -m venv V && V/bin/pip install torch dynamic_network_architectures numpy onnx onnxruntime
+    python3 -m venv V && V/bin/pip install torch dynamic_network_architectures numpy onnx onnxruntime monai
     cargo build --release -p consilium-learning --bench engines --message-format short
     V/bin/python tests/peers/torch_engines.py target/release/deps/engines-HASH --engines cpu,onnx
 
 Each round runs every engine once, ours as `BENCH --once ENGINE`, PyTorch in this process (eager, channels-last, bf16 and
-with --compile also compiled) and ONNX Runtime's Python package on the model as torch.onnx exports it, which shows whether
-our graph loses anything. Prints patches/s (one member, one tile), the ratio to the best fp32 of PyTorch (medians
-of the rounds), GFLOP/s and the share of the measured fp32 matrix peak.
+with --compile also compiled), MONAI's sliding_window_inference over 1,024 px with half a tile's step, and ONNX Runtime's
+Python package on the model as torch.onnx exports it, which shows whether our graph loses anything. A training step is
+nnU-Net's: deep supervision, cross-entropy and Dice, global clipping, Nesterov momentum; statistics are frozen, as in
+fine-tuning. Prints patches/s (one member, one tile or patch), the ratio to the best fp32 of PyTorch (medians of the
+rounds; for training to PyTorch eager), GFLOP/s and the share of the measured fp32 matrix peak.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import time
 parser = argparse.ArgumentParser()
 parser.add_argument("bench", help="the built benchmark `engines`")
 parser.add_argument("--engines", default="cpu,onnx")
+parser.add_argument("--work", default="scan,train")
 parser.add_argument("--bases", default="8,16,32")
 parser.add_argument("--batches", default="1,4,16")
 parser.add_argument("--members", type=int, default=5)
@@ -37,11 +40,10 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 
 torch.set_num_threads(args.threads)
-torch.set_grad_enabled(False)
 SIDE, STAGES, CLASSES = 256, 5, 3
 
 
-def build(base):
+def build(base, deep_supervision=False):
     """The network of the benchmark `engines`: Architecture::plain(3, base, 5)."""
     net = PlainConvUNet(
         input_channels=3,
@@ -58,7 +60,7 @@ def build(base):
         norm_op_kwargs={"eps": 1e-5, "affine": True},
         nonlin=torch.nn.LeakyReLU,
         nonlin_kwargs={"inplace": True},
-        deep_supervision=False,
+        deep_supervision=deep_supervision,
     )
     return net.eval()
 
@@ -75,7 +77,8 @@ def flops(net):
 
     kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
     hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, kinds)]
-    net(torch.zeros(1, 3, SIDE, SIDE))
+    with torch.no_grad():
+        net(torch.zeros(1, 3, SIDE, SIDE))
     for hook in hooks:
         hook.remove()
     return total
@@ -97,10 +100,10 @@ def matrix_peak(dtype):
     return max(rate(lambda: a @ a, 2 * 2048**3 / 1e9) for _ in range(3))
 
 
-def ours(engine, base, batch):
-    command = [args.bench, "--once", engine, "--bases", str(base), "--batches", str(batch)]
+def ours(work, engine, base, batch):
+    command = [args.bench, "--once", engine, "--work", work, "--bases", str(base), "--batches", str(batch)]
     command += ["--members", str(args.members), "--seconds", str(args.seconds)]
-    return lambda: float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return lambda: float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()[0])
 
 
 def torch_engines(net, tiles):
@@ -125,9 +128,72 @@ def torch_engines(net, tiles):
     if args.compile:
         compiled = torch.compile(last)
         found.append(("torch compiled", "fp32", lambda: torch.softmax(compiled(prepared(tiles)), 1)))
-    return [(name, kind, lambda step=step: rate(step, len(tiles))) for name, kind, step in found]
+    runs = [(name, kind, without_gradients(step, len(tiles))) for name, kind, step in found]
+    try:
+        from monai.inferers import sliding_window_inference
+    except ImportError:
+        return runs
+    region = torch.rand(1, 3, 1024, 1024)
+
+    def monai():
+        return sliding_window_inference(region, SIDE, len(tiles), net, overlap=0.5, mode="gaussian")
+
+    return [*runs, ("monai sliding window", "fp32", without_gradients(monai, 7 * 7))]
 
 
+def without_gradients(step, units):
+    def run():
+        with torch.no_grad():
+            return rate(step, units)
+
+    return run
+
+
+def loss(levels, labels):
+    """nnU-Net's: cross-entropy minus soft Dice of the foreground over the batch, at every level but the coarsest."""
+    weights = [0.5**i for i in range(len(levels))]
+    weights[-1] = 0
+    total = 0
+    for logits, weight in zip(levels, weights):
+        if weight == 0:
+            continue
+        step = labels.shape[-1] // logits.shape[-1]
+        target = labels[:, step // 2 :: step, step // 2 :: step]
+        p = torch.softmax(logits.float(), 1)[:, 1:]
+        hit = torch.nn.functional.one_hot(target, CLASSES).permute(0, 3, 1, 2)[:, 1:].float()
+        both, sums = (p * hit).sum((0, 2, 3)), p.sum((0, 2, 3)) + hit.sum((0, 2, 3))
+        dice = ((2 * both + 1e-5) / (sums + 1e-5).clamp_min(1e-8)).mean()
+        total = total + weight / sum(weights) * (torch.nn.functional.cross_entropy(logits.float(), target) - dice)
+    return total
+
+
+def torch_trainings(base, batch):
+    """Name, precision and a measurement of each way to fine-tune."""
+    pixels = torch.rand(batch, 3, SIDE, SIDE)
+    labels = torch.randint(0, CLASSES, (batch, SIDE, SIDE))
+
+    def training(kind, last):
+        net = build(base, deep_supervision=True).train()
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+        x = pixels
+        if last:
+            net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+        optimiser = torch.optim.SGD(net.parameters(), 0.01, momentum=0.99, nesterov=True, weight_decay=3e-5)
+
+        def step():
+            optimiser.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bf16"):
+                levels = net(x)
+            loss(levels, labels).backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 12)
+            optimiser.step()
+
+        return lambda: rate(step, batch)
+
+    ways = [("torch eager", "eager", False), ("torch channels-last", "fp32", True), ("torch bf16", "bf16", True)]
+    return [(name, kind, training(kind, last)) for name, kind, last in ways]
 
 
 def exported(net, tiles):
@@ -146,31 +212,42 @@ def exported(net, tiles):
     return lambda: rate(lambda: session.run(None, {"x": x}), len(tiles))
 
 
+def compare(work, base, batch, peak):
+    """Prints one row for each way to do a work."""
+    net = build(base)
+    cost = flops(net) / 1e9 * (1 if work == "scan" else 3)
+    names = [name for name in args.engines.split(",") if work == "scan" or name != "onnx"]
+    runs = [(name, "ours", ours(work, name, base, batch)) for name in names]
+    if work == "scan":
+        tiles = torch.randint(0, 256, (batch, SIDE, SIDE, 3), dtype=torch.uint8)
+        runs += torch_engines(net, tiles)
+        other = exported(net, tiles)
+        if other:
+            runs.append(("onnxruntime, exported", "onnx", other))
+    else:
+        runs += torch_trainings(base, batch)
+    skipped = [word for word in args.skip.split(",") if word]
+    runs = [run for run in runs if not any(word in run[0] for word in skipped)]
+    rounds = [[run() for _, _, run in runs] for _ in range(args.rounds)]
+    measure = "fp32" if work == "scan" else "eager"
+    for index, (name, _, _) in enumerate(runs):
+        best = [max(r[i] for i, run in enumerate(runs) if run[1] == measure) for r in rounds]
+        speed = statistics.median(r[index] for r in rounds)
+        ratio = statistics.median(r[index] / b for r, b in zip(rounds, best))
+        share = speed * cost / peak
+        row = f"{work:>5} {base:>4} {batch:>5} {name:>24} {speed:>10.2f} {speed * cost:>8.1f} {share:>8.0%} {ratio:>12.2f}"
+        print(row, flush=True)
+
+
 def main():
     peak = matrix_peak(torch.float32)
     print(f"{args.threads} threads, torch {torch.__version__}, {args.members} members of ours, {args.rounds} rounds")
     print(f"matrix peak: fp32 {peak:.0f} GFLOP/s, bf16 {matrix_peak(torch.bfloat16):.0f} GFLOP/s")
-    print(f"{'base':>4} {'batch':>5} {'engine':>24} {'patches/s':>10} {'GFLOP/s':>8} {'of peak':>8} {'x torch fp32':>12}")
-    for base in map(int, args.bases.split(",")):
-        net = build(base)
-        work = flops(net) / 1e9
-        for batch in map(int, args.batches.split(",")):
-            tiles = torch.randint(0, 256, (batch, SIDE, SIDE, 3), dtype=torch.uint8)
-            runs = [(name, "ours", ours(name, base, batch)) for name in args.engines.split(",")]
-            runs += torch_engines(net, tiles)
-            other = exported(net, tiles)
-            if other:
-                runs.append(("onnxruntime, exported", "onnx", other))
-            skipped = [word for word in args.skip.split(",") if word]
-            runs = [run for run in runs if not any(word in run[0] for word in skipped)]
-            rounds = [[run() for _, _, run in runs] for _ in range(args.rounds)]
-            for index, (name, _, _) in enumerate(runs):
-                best = [max(r[i] for i, run in enumerate(runs) if run[1] == "fp32") for r in rounds]
-                speed = statistics.median(r[index] for r in rounds)
-                ratio = statistics.median(r[index] / b for r, b in zip(rounds, best))
-                share = speed * work / peak
-                print(f"{base:>4} {batch:>5} {name:>24} {speed:>10.2f} {speed * work:>8.1f} {share:>8.0%} {ratio:>12.2f}")
-                sys.stdout.flush()
+    print(f"{'work':>5} {'base':>4} {'batch':>5} {'engine':>24} {'patches/s':>10} {'GFLOP/s':>8} {'of peak':>8} {'x torch':>12}")
+    for work in args.work.split(","):
+        for base in map(int, args.bases.split(",")):
+            for batch in map(int, args.batches.split(",")):
+                compare(work, base, batch, peak)
 
 
 main()

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 pub use architecture::{Architecture, Encoder, Norm, TensorShape};
 pub use settings::{
-    Acquisition, Aggregation, AggregationRule, Augmentation, Gate, Quorum, ScanSettings, Score, Training, Weighting,
+    Acquisition, Aggregation, AggregationRule, Augmentation, Dropout, Gate, Quorum, ScanSettings, Score, Training,
+    Weighting,
 };
 
 use crate::digest::Digest;
@@ -172,6 +173,14 @@ impl Plan {
             self.fine_tuning.patch_px <= self.acquisition.patch_px,
             "fine_tuning.patch_px",
             format!("{} is larger than acquisition.patch_px {}", self.fine_tuning.patch_px, self.acquisition.patch_px),
+        );
+        let snapshots = self.initial_training.snapshots;
+        let divided = usize::try_from(snapshots).is_ok_and(|n| n > 0 && self.members.is_multiple_of(n));
+        require(divided, "initial_training.snapshots", format!("{snapshots} must divide the {} members", self.members));
+        require(
+            self.fine_tuning.snapshots == 1,
+            "fine_tuning.snapshots",
+            "must be 1: every member is there already".into(),
         );
         found.extend(self.task.validate().err());
         found.extend(self.architecture.validate().err());

@@ -17,6 +17,27 @@ pub struct ScanSettings {
     /// Tiles with a smaller share of tissue than this are skipped.
     #[serde(default = "one_percent")]
     pub min_tissue: f64,
+    /// Look at every tile also mirrored left-right, top-down and both ways, as nnU-Net's test-time augmentation: four
+    /// answers of each member instead of one, in four times the time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mirror: bool,
+    /// Let each member answer several times, each time without other channels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<Dropout>,
+}
+
+/// Monte Carlo dropout.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropout {
+    /// Answers of each member.
+    pub passes: u32,
+    /// Share of channels that is left out, above 0 and below 1.
+    pub rate: f64,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn half() -> f64 {
@@ -28,7 +49,7 @@ fn one_percent() -> f64 {
 
 impl Default for ScanSettings {
     fn default() -> Self {
-        Self { tile_px: 256, step: half(), min_tissue: one_percent() }
+        Self { tile_px: 256, step: half(), min_tissue: one_percent(), mirror: false, dropout: None }
     }
 }
 
@@ -36,6 +57,15 @@ impl ScanSettings {
     pub(super) fn validate(&self) -> Result<(), Invalid> {
         if !(0.1..=1.0).contains(&self.step) {
             return Err(Invalid::new("scan.step", format!("{} must be 0.1 to 1", self.step)));
+        }
+        if let Some(Dropout { passes, rate }) = self.dropout {
+            if !(1..=limits::MAX_DROPOUT_PASSES).contains(&passes) {
+                let why = format!("{passes} must be 1 to {}", limits::MAX_DROPOUT_PASSES);
+                return Err(Invalid::new("scan.dropout.passes", why));
+            }
+            if !(rate > 0.0 && rate < 1.0) {
+                return Err(Invalid::new("scan.dropout.rate", format!("{rate} must be above 0 and below 1")));
+            }
         }
         fraction("scan.min_tissue", self.min_tissue)
     }
@@ -112,6 +142,10 @@ pub struct Training {
     /// Loss at every decoder level with weights 1, 1/2, 1/4 ..., the coarsest 0, as nnU-Net.
     #[serde(default = "yes")]
     pub deep_supervision: bool,
+    /// Members that one training gives: its iterations are divided into so many cycles, in each of which the learning rate
+    /// falls anew, and the weights at the end of each are a member (Huang et al. 2017). 1 in fine-tuning.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub snapshots: u32,
     /// Keep batch-normalisation statistics as they are (normal for fine-tuning on a few patches).
     #[serde(default)]
     pub freeze_norm_statistics: bool,
@@ -135,6 +169,12 @@ fn foreground_share() -> f64 {
 fn yes() -> bool {
     true
 }
+fn one() -> u32 {
+    1
+}
+fn is_one(value: &u32) -> bool {
+    *value == 1
+}
 
 impl Training {
     /// nnU-Net's values for a number of iterations of a batch of square patches.
@@ -149,6 +189,7 @@ impl Training {
             clip_norm: clip_norm(),
             foreground_share: foreground_share(),
             deep_supervision: true,
+            snapshots: 1,
             freeze_norm_statistics: false,
             augmentation: Augmentation::default(),
         }
@@ -158,6 +199,9 @@ impl Training {
         let fail = |what: &str, why: &str| Err(Invalid::new(format!("{section}.{what}"), why));
         if !(1..=10_000_000).contains(&self.iterations) {
             return fail("iterations", "needs 1 to 10000000");
+        }
+        if self.snapshots == 0 || !self.iterations.is_multiple_of(self.snapshots) {
+            return fail("snapshots", "must divide iterations");
         }
         if !(1..=1024).contains(&self.batch_size) {
             return fail("batch_size", "needs 1 to 1024");

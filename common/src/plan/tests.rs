@@ -33,10 +33,13 @@ fn every_contradiction_is_named_at_once() {
     let mut plan = sample();
     plan.architecture.classes = 3;
     plan.scan.tile_px = 100;
+    plan.initial_training.snapshots = 3;
     plan.fine_tuning.patch_px = 128;
     plan.members = 0;
     let text = Plan::from_toml(&plan.to_toml().unwrap()).unwrap_err().to_string();
-    for part in ["architecture.classes", "scan.tile_px", "fine_tuning.patch_px", "members"] {
+    for part in
+        ["architecture.classes", "scan.tile_px", "fine_tuning.patch_px", "members", "initial_training.snapshots"]
+    {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
 }
@@ -80,6 +83,7 @@ fn the_sample_plan_is_valid_and_shows_the_true_defaults() {
     assert!(opened.iter().any(|line| line.starts_with("deadline_s = ")), "the commented keys are found");
     let mut all = Plan::from_toml(&opened.join("\n")).unwrap();
     assert_eq!((all.quorum.deadline_s, all.gate.max_dice_drop), (Some(604_800), Some(0.05)), "what has no default");
-    (all.quorum.deadline_s, all.gate.max_dice_drop) = (None, None);
+    assert_eq!(all.scan.dropout, Some(Dropout { passes: 10, rate: 0.2 }), "what has no default");
+    (all.quorum.deadline_s, all.gate.max_dice_drop, all.scan.dropout) = (None, None, None);
     assert_eq!(all, plan);
 }

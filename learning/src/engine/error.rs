@@ -19,6 +19,23 @@ pub enum EngineError {
         /// Its version.
         version: String,
     },
+    /// This program was built without libtorch.
+    #[error(
+        "this program was built without libtorch; use --device auto, or build it with --features libtorch, for which \
+         deploy/libtorch.sh fetches what is needed"
+    )]
+    NotBuilt,
+    /// There is no such card.
+    #[error(
+        "there is no card cuda:{card}: libtorch sees {cards}; check the driver with nvidia-smi and that libtorch has CUDA \
+         (deploy/libtorch.sh --cuda), or use --device auto"
+    )]
+    NoCard {
+        /// The card asked for.
+        card: u32,
+        /// Cards that are seen.
+        cards: u32,
+    },
     /// A network could not be prepared.
     #[error("the engine {engine} cannot prepare member {member} ({why}); use --device cpu")]
     Prepare {

@@ -7,15 +7,21 @@
 
 mod device;
 mod error;
+#[cfg(feature = "libtorch")]
+pub(crate) mod libtorch;
+#[cfg(not(feature = "libtorch"))]
+#[path = "no_libtorch.rs"]
+mod libtorch;
 mod onnx;
+mod sources;
 mod survey;
 
 use consilium_common::bundle::Conventions;
-use consilium_common::plan::Architecture;
+use consilium_common::plan::{Architecture, ScanSettings};
 use image::RgbImage;
 use rayon::prelude::*;
 
-pub use device::{Device, UnknownDevice};
+pub use device::{Device, Precision, UnknownDevice};
 pub use error::EngineError;
 pub use onnx::{onnx_library, set_onnx_library};
 pub use survey::{EngineState, speed, survey};
@@ -130,7 +136,7 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// The engine's name: `cpu`, `onnx` or `onnx on cuda:N`.
+    /// The engine's name, such as `cpu`, `onnx` or `libtorch on cuda:0`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -146,17 +152,25 @@ impl Engine {
     }
 }
 
-/// Prepares an ensemble on a device, for tiles of `tile_px` x `tile_px` pixels; one such tile is tried.
+/// Prepares an ensemble on a device, for the tiles of a scan; one is tried. Mirrored tiles and dropout, where the settings
+/// ask for them, count as more members.
 ///
 /// # Errors
 /// The device's library is not there or unsuitable, or it cannot compute this ensemble. [`Device::Auto`] and
 /// [`Device::Cpu`] do not fail.
-pub fn open(device: Device, ensemble: &Ensemble, tile_px: u32) -> Result<Engine, EngineError> {
-    let manifest = &ensemble.manifest;
-    open_as(device, &manifest.architecture, &ensemble.members, manifest.conventions(), tile_px)
+pub fn open(device: Device, ensemble: &Ensemble, settings: &ScanSettings) -> Result<Engine, EngineError> {
+    let (manifest, arch) = (&ensemble.manifest, &ensemble.manifest.architecture);
+    let members = sources::with_dropout(arch, &ensemble.members, settings.dropout.as_ref());
+    let engine = open_as(device, arch, &members, manifest.conventions(), settings.tile_px)?;
+    Ok(if settings.mirror {
+        Engine { predictor: Box::new(sources::Mirrored(engine.predictor)), ..engine }
+    } else {
+        engine
+    })
 }
 
-/// As [`open`], for members that are not in a bundle (yet), to be used as our own. They must be of this architecture.
+/// As [`open`], for members that are not in a bundle (yet), to be used as our own, and tiles of `tile_px` x `tile_px`
+/// pixels. They must be of this architecture.
 ///
 /// # Errors
 /// As [`open`].
@@ -177,19 +191,34 @@ fn open_as(
     tile_px: u32,
 ) -> Result<Engine, EngineError> {
     let onnx = |place| on_onnx(place, arch, members, conventions, tile_px);
+    let libtorch = |card, precision| on_libtorch(card, precision, arch, members, conventions, tile_px);
     let on_cpu = |why| on_cpu(arch, members, conventions, why);
     let asked = || format!("{device} was asked for");
     match device {
-        Device::Cpu => Ok(on_cpu(asked())),
-        Device::Onnx => onnx(Place::Processor).map(|engine| engine.because(asked())),
-        Device::Cuda(card) => onnx(Place::Card(card)).map(|engine| engine.because(asked())),
-        Device::Auto => Ok(automatic(onnx, on_cpu)),
+        Device::Cpu => return Ok(on_cpu(asked())),
+        Device::Onnx => onnx(Place::Processor),
+        Device::Libtorch(precision) => libtorch(None, precision),
+        // ONNX Runtime knows cards too, in float32.
+        Device::Cuda(card, precision) => match libtorch(Some(card), precision) {
+            Err(EngineError::NotBuilt) if precision == Precision::Fp32 => onnx(Place::Card(card)),
+            result => result,
+        },
+        Device::Auto => return Ok(automatic(|| libtorch(Some(0), Precision::Fp32), onnx, on_cpu)),
     }
+    .map(|engine| engine.because(asked()))
 }
 
-/// The first that works of a CUDA card, ONNX Runtime on the processor and our own kernels.
-fn automatic(onnx: impl Fn(Place) -> Result<Engine, EngineError>, cpu: impl FnOnce(String) -> Engine) -> Engine {
+/// The first that works of a CUDA card, ONNX Runtime on the processor and our own kernels. On the processor libtorch is
+/// slower at scanning than ONNX Runtime and only taken when asked for.
+fn automatic(
+    card: impl FnOnce() -> Result<Engine, EngineError>,
+    onnx: impl Fn(Place) -> Result<Engine, EngineError>,
+    cpu: impl FnOnce(String) -> Engine,
+) -> Engine {
     let best = "auto takes the fastest that is there";
+    if let Ok(engine) = card() {
+        return engine.because(best.into());
+    }
     let card = match onnx(Place::Card(0)) {
         Ok(engine) => return engine.because(best.into()),
         Err(EngineError::Library(why)) => return cpu(format!("auto found no faster engine: {why}")),
@@ -220,13 +249,36 @@ fn on_onnx(
     tile_px: u32,
 ) -> Result<Engine, EngineError> {
     let predictor = Onnx::open(place, arch, members, conventions)?;
-    // A card without enough memory, or a driver that does not fit, shows only now.
-    if !members.is_empty() {
-        predictor.predict(0, &[RgbImage::new(tile_px, tile_px)], &InputScale::RGB_TO_01, &mut Vec::new())?;
-    }
+    try_one(&predictor, tile_px)?;
     let info = onnx_library().map_err(Box::new)?;
     let why = format!("ONNX Runtime {} ({})", info.version, info.path.display());
     Ok(Engine { name: predictor.name().into(), why, predictor: Box::new(predictor) })
+}
+
+fn on_libtorch(
+    card: Option<u32>,
+    precision: Precision,
+    arch: &Architecture,
+    members: &[MemberWeights],
+    conventions: Conventions,
+    tile_px: u32,
+) -> Result<Engine, EngineError> {
+    let (name, predictor) = libtorch::open(card, precision, arch, members, conventions)?;
+    try_one(predictor.as_ref(), tile_px)?;
+    Ok(Engine { name, why: libtorch::about()?, predictor })
+}
+
+/// Predicts one tile: a card without enough memory, or a driver that does not fit, shows only then.
+fn try_one(predictor: &dyn TilePredictor, tile_px: u32) -> Result<(), EngineError> {
+    if predictor.members() == 0 {
+        return Ok(());
+    }
+    predictor.predict(0, &[RgbImage::new(tile_px, tile_px)], &InputScale::RGB_TO_01, &mut Vec::new())
+}
+
+/// Threads that this program may use.
+pub(crate) fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 impl Engine {

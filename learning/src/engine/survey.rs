@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use image::{Rgb, RgbImage};
 
 use super::onnx::{has_cuda, onnx_library};
-use super::{Device, EngineError, TilePredictor, predict_all};
+use super::{Device, EngineError, Precision, TilePredictor, libtorch, predict_all};
 use crate::network::InputScale;
 
 /// Tiles in one call of the speed test.
@@ -26,27 +26,32 @@ pub struct EngineState {
 pub fn survey() -> Vec<EngineState> {
     let cpu = EngineState { device: Device::Cpu, there: true, about: "our own kernels, always there".into() };
     let state = |device, there, about| EngineState { device, there, about };
-    let (onnx, cuda) = match onnx_library() {
+    let card = Device::Cuda(0, Precision::Fp32);
+    let (onnx, mut cuda) = match onnx_library() {
         Err(why) => {
             let why = why.to_string();
-            (state(Device::Onnx, false, why.clone()), state(Device::Cuda(0), false, why))
+            (state(Device::Onnx, false, why.clone()), state(card, false, why))
         }
         Ok(info) => {
             let library = format!("ONNX Runtime {} ({})", info.version, info.path.display());
             let cuda = if has_cuda() {
-                state(
-                    Device::Cuda(0),
-                    true,
-                    format!("{library}, built with CUDA; opening it shows whether a card is there"),
-                )
+                state(card, true, format!("{library}, built with CUDA; opening it shows whether a card is there"))
             } else {
                 let how = "built without CUDA; run deploy/onnxruntime.sh --cuda for one with it";
-                state(Device::Cuda(0), false, format!("{library}, {how}"))
+                state(card, false, format!("{library}, {how}"))
             };
             (state(Device::Onnx, true, library), cuda)
         }
     };
-    vec![cpu, onnx, cuda]
+    let torch = match libtorch::about() {
+        Ok(about) => state(Device::Libtorch(Precision::Fp32), true, about),
+        Err(why) => state(Device::Libtorch(Precision::Fp32), false, why.to_string()),
+    };
+    match libtorch::cuda_cards() {
+        0 => {}
+        cards => cuda = state(card, true, format!("{}, sees {cards} CUDA cards", torch.about)),
+    }
+    vec![cpu, onnx, torch, cuda]
 }
 
 /// Tiles a second through all members, measured for `seconds` (at least one call) after a call that warms up.

@@ -56,31 +56,41 @@ fn architectures() -> Vec<(&'static str, Architecture)> {
 }
 
 #[test]
-fn onnx_gives_the_probabilities_of_the_cpu() {
-    if !onnx_is_there() {
-        return;
+fn other_engines_give_the_probabilities_of_the_cpu() {
+    let mut devices = Vec::new();
+    if onnx_is_there() {
+        devices.push(Device::Onnx);
     }
+    if cfg!(feature = "libtorch") {
+        devices.push(Device::Libtorch(Precision::Fp32));
+    }
+    for device in devices {
+        agrees_with_the_cpu(device);
+    }
+}
+
+fn agrees_with_the_cpu(device: Device) {
     for (what, arch) in architectures() {
         let members = [worn(&arch, 1), worn(&arch, 2)];
         let cpu = open_members(Device::Cpu, &arch, &members, 64).unwrap();
-        let onnx = open_members(Device::Onnx, &arch, &members, 64).unwrap();
-        let (cpu, onnx) = (cpu.predictor(), onnx.predictor());
-        assert_eq!((onnx.members(), onnx.classes()), (2, arch.classes));
-        assert_eq!(onnx.total_stride(), cpu.total_stride());
+        let other = open_members(device, &arch, &members, 64).unwrap();
+        let (cpu, other) = (cpu.predictor(), other.predictor());
+        assert_eq!((other.members(), other.classes()), (2, arch.classes));
+        assert_eq!(other.total_stride(), cpu.total_stride());
         // Statistics of the two deepest pixels of a tile that small would make much of the last bit.
         let smallest = if arch.norm == Norm::Instance { (33, 40) } else { (1, 13) };
         for (width, height) in [(64, 64), (96, 64), (45, 70), smallest] {
             let tiles = [tile(width, height, 0), tile(width, height, 7), tile(width, height, 91)];
             for member in 0..2 {
-                let (a, b) = (predicted(cpu, member, &tiles), predicted(onnx, member, &tiles));
+                let (a, b) = (predicted(cpu, member, &tiles), predicted(other, member, &tiles));
                 assert_eq!(a.len(), b.len());
                 let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(worst < 1e-5, "{what}, {width} x {height}, member {member}: {worst}");
+                assert!(worst < 1e-5, "{device}, {what}, {width} x {height}, member {member}: {worst}");
                 // A tile's answer depends neither on its neighbours nor on what the memory held.
                 let one = arch.classes * (width * height) as usize;
                 let mut alone = vec![f32::NAN; 17];
-                onnx.predict(member, &tiles[1..2], &InputScale::RGB_TO_01, &mut alone).unwrap();
-                assert!(alone == b[one..2 * one], "{what}, {width} x {height}: alone and among others");
+                other.predict(member, &tiles[1..2], &InputScale::RGB_TO_01, &mut alone).unwrap();
+                assert!(alone == b[one..2 * one], "{device}, {what}, {width} x {height}: alone and among others");
             }
         }
     }
@@ -112,7 +122,7 @@ fn an_engine_answers_for_what_it_cannot_do() {
 #[test]
 fn a_card_that_is_not_there_is_an_error() {
     let arch = Architecture::plain(2, 4, 2);
-    let error = open_members(Device::Cuda(63), &arch, &[worn(&arch, 3)], 32).unwrap_err();
+    let error = open_members(Device::Cuda(63, Precision::Fp32), &arch, &[worn(&arch, 3)], 32).unwrap_err();
     let message = error.to_string();
     assert!(
         !message.contains('\n') && message.contains("deploy/onnxruntime.sh") || message.contains("cuda:63"),
@@ -143,14 +153,17 @@ fn auto_takes_the_next_best() {
     let nothing = || EngineError::Run { engine: "onnx".into(), member: 0, why: "no driver".into() };
     let no_cuda = || EngineError::NoCuda { path: "here".into(), version: "1".into() };
     let cpu = |why: String| engine("cpu").because(why);
-    let chosen = automatic(|_| Ok(engine("onnx on cuda:0")), cpu);
+    let none = || Err(EngineError::NotBuilt);
+    let chosen = automatic(|| Ok(engine("libtorch on cuda:0")), |_| Ok(engine("onnx")), cpu);
+    assert_eq!(chosen.name(), "libtorch on cuda:0");
+    let chosen = automatic(none, |_| Ok(engine("onnx on cuda:0")), cpu);
     assert_eq!(chosen.name(), "onnx on cuda:0");
     for (card, said) in [(nothing(), true), (no_cuda(), false)] {
         let onnx = |place| if place == Place::Processor { Ok(engine("onnx")) } else { Err(card.clone()) };
-        let chosen = automatic(onnx, cpu);
+        let chosen = automatic(none, onnx, cpu);
         assert_eq!((chosen.name(), chosen.why().contains("no driver")), ("onnx", said), "{}", chosen.why());
     }
-    let chosen = automatic(|_| Err(nothing()), cpu);
+    let chosen = automatic(none, |_| Err(nothing()), cpu);
     assert!(chosen.name() == "cpu" && chosen.why().contains("no driver"), "{}", chosen.why());
 }
 
@@ -197,12 +210,19 @@ fn members_run_side_by_side_as_many_as_the_engine_says() {
 #[test]
 fn the_survey_names_every_engine() {
     let survey = survey();
-    assert_eq!(survey.iter().map(|s| s.device).collect::<Vec<_>>(), [Device::Cpu, Device::Onnx, Device::Cuda(0)]);
+    assert_eq!(
+        survey.iter().map(|s| s.device).collect::<Vec<_>>(),
+        [Device::Cpu, Device::Onnx, Device::Libtorch(Precision::Fp32), Device::Cuda(0, Precision::Fp32)]
+    );
     assert!(survey[0].there);
     assert_eq!(survey[1].there, onnx_library().is_ok());
     for state in &survey {
         assert!(!state.about.is_empty() && !state.about.contains('\n'), "{}", state.about);
-        assert!(state.there || state.about.contains("deploy/onnxruntime.sh"), "{}", state.about);
+        assert!(
+            state.there || state.about.contains("run deploy/") || state.about.contains("deploy/libtorch.sh"),
+            "{}",
+            state.about
+        );
     }
 }
 

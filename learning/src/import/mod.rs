@@ -25,7 +25,8 @@ pub use v1::nnunet_v1;
 pub use v2::nnunet_v2;
 
 /// What a person should know who compares labels.
-const MIRRORED: &str = "nnU-Net also averages over mirrored tiles unless told --disable_tta; a scan does not";
+const MIRRORED: &str =
+    "nnU-Net also averages over mirrored tiles unless told --disable_tta; a scan does with `mirror = true`";
 
 /// What to import.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,7 @@ mod convolution;
 mod ensemble;
 mod error;
 pub(crate) mod folded;
-mod graph;
+pub(crate) mod graph;
 mod input;
 mod kernels;
 pub(crate) mod net;
@@ -17,12 +17,14 @@ mod predictor;
 pub mod random;
 mod residual;
 pub(crate) mod simd;
+mod softmax;
 pub(crate) mod weights;
 
 pub use ensemble::Ensemble;
 pub use error::WeightsError;
 pub use input::{InputScale, Shown};
 pub use predictor::Predictor;
+pub(crate) use softmax::softmax;
 pub use weights::{MemberWeights, WeightTensor};
 
 #[cfg(test)]

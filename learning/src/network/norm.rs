@@ -12,7 +12,7 @@ use super::simd::{LANES, widest};
 /// nnU-Net's and torch's epsilon.
 pub(crate) const EPSILON: f64 = 1e-5;
 /// Share of the batch in a new running statistic, as in torch.
-const MOMENTUM: f64 = 0.1;
+pub(crate) const MOMENTUM: f64 = 0.1;
 /// Numbers that are summed in float32 before float64 takes over.
 const BLOCK: usize = 256;
 

@@ -14,8 +14,8 @@ use super::kernels::Packed;
 use super::norm::{Mode, NormParameters, normalise, statistics};
 use super::planes::{Grid, Planes};
 use super::residual::{add_leaky, average};
+use super::softmax::softmax;
 use super::weights::MemberWeights;
-use crate::training::softmax;
 
 /// One ensemble, ready to predict.
 #[derive(Debug)]
@@ -135,6 +135,19 @@ impl Predictor {
         out
     }
 
+    /// What the deepest stage of one member says of a tile, each feature averaged over the tile.
+    pub fn features(&self, member: usize, tile: &RgbImage, input: &InputScale) -> Vec<f32> {
+        let padded = |side: u32| side.next_multiple_of(self.total_stride) as usize;
+        let (grid, beyond) =
+            (Grid::new(padded(tile.height()), padded(tile.width())), input.beyond(self.conventions.padding));
+        let Some(deepest) = self.members[member].encode(planes_of(tile, grid, input, beyond)).pop() else {
+            return Vec::new();
+        };
+        let pixels = deepest.grid.pixels().max(1);
+        let mean = |plane: &[f32]| plane.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels as f64;
+        deepest.to_compact().chunks_exact(pixels).map(|plane| mean(plane) as f32).collect()
+    }
+
     fn each_tile(
         &self,
         member: usize,
@@ -181,8 +194,8 @@ impl Member {
         }
     }
 
-    /// Writes the logits of the top left part of a tile.
-    fn logits(&self, pixels: Planes, part: Grid, out: &mut [f32]) {
+    /// What every stage of the encoder says, the deepest last.
+    fn encode(&self, pixels: Planes) -> Vec<Planes> {
         let input = match &self.stem {
             Some(stem) => stem.run(&pixels),
             None => pixels,
@@ -195,7 +208,13 @@ impl Member {
                 Layers::Blocks(blocks) => run_blocks(blocks, input),
             });
         }
-        let mut z = skips.pop().unwrap_or(input);
+        skips
+    }
+
+    /// Writes the logits of the top left part of a tile.
+    fn logits(&self, pixels: Planes, part: Grid, out: &mut [f32]) {
+        let mut skips = self.encode(pixels);
+        let Some(mut z) = skips.pop() else { return };
         for level in &self.decoder {
             let up = &level.up;
             let raised = transposed(&z, &up.packed, up.outputs, up.stride, up.bias.as_deref());

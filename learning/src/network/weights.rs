@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
 
-use consilium_common::limits;
+use consilium_common::aggregation::weighted_mean;
 use consilium_common::plan::{Architecture, TensorShape};
+use consilium_common::{Invalid, limits};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -139,6 +140,23 @@ impl MemberWeights {
     #[must_use]
     pub fn plus(&self, delta: &Self) -> Self {
         self.zip(delta, |own, delta| own + delta)
+    }
+
+    /// These weights moved by the weighted mean of deltas: the numbers that a coordinator computes of the same updates.
+    /// All must be of one architecture.
+    ///
+    /// # Errors
+    /// As [`weighted_mean`].
+    pub fn moved_by(&self, deltas: &[(f64, &Self)]) -> Result<Self, Invalid> {
+        let mean = |(name, own): (&String, &WeightTensor)| {
+            let deltas: Vec<(f64, &[f32])> = deltas
+                .iter()
+                .filter_map(|&(weight, delta)| Some((weight, delta.tensors.get(name)?.values.as_slice())))
+                .collect();
+            let values = weighted_mean(&own.values, &deltas)?;
+            Ok((name.clone(), WeightTensor { shape: own.shape.clone(), values }))
+        };
+        Ok(Self { tensors: self.tensors.iter().map(mean).collect::<Result<_, Invalid>>()? })
     }
 
     fn zip(&self, other: &Self, f: impl Fn(f32, f32) -> f32) -> Self {

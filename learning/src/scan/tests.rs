@@ -17,7 +17,7 @@ use crate::tissue::TissueMask;
 use fakes::{Broken, Fake, Fault, SPACING, picture, spacing, task};
 
 fn settings(tile_px: u32) -> ScanSettings {
-    ScanSettings { tile_px, step: 0.5, min_tissue: 0.0 }
+    ScanSettings { tile_px, step: 0.5, min_tissue: 0.0, ..ScanSettings::default() }
 }
 
 fn slide(width: u32, height: u32) -> FlatSlide {

@@ -53,6 +53,9 @@ pub enum TrainingError {
     /// The caller stopped it.
     #[error("training was stopped after {0} steps")]
     Stopped(u32),
+    /// The engine failed, for lack of memory for instance.
+    #[error("the engine failed in a training step ({0}); train on smaller patches or batches, or on cpu")]
+    Engine(String),
     /// The weights could not be handled.
     #[error(transparent)]
     Weights(#[from] WeightsError),

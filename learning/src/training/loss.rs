@@ -5,8 +5,10 @@
 
 use consilium_common::plan::UNLABELLED;
 
+use crate::network::softmax;
+
 /// nnU-Net's smoothing term in the numerator and the denominator of Dice.
-const SMOOTH: f64 = 1e-5;
+pub(super) const SMOOTH: f64 = 1e-5;
 
 /// Loss of logits `[n, classes, pixels]` against labels `[n, pixels]`, and its gradient by the logits. Without a labelled
 /// pixel both are zero.
@@ -68,26 +70,6 @@ fn softmax_and_sums(values: &mut [f32], labels: &[u8], classes: usize, pixels: u
         }
     }
     sums
-}
-
-/// Softmax over the classes of one image `[classes, pixels]` in place; returns log(sum(exp(logits))) of every pixel.
-pub(crate) fn softmax(image: &mut [f32], classes: usize, pixels: usize) -> Vec<f32> {
-    let mut log_sum = image[..pixels].to_vec();
-    for plane in image.chunks_exact(pixels).skip(1) {
-        log_sum.iter_mut().zip(plane).for_each(|(m, &v)| *m = m.max(v));
-    }
-    let mut total = vec![0.0f32; pixels];
-    for plane in image.chunks_exact_mut(pixels).take(classes) {
-        for ((value, &max), total) in plane.iter_mut().zip(&log_sum).zip(&mut total) {
-            *value = (*value - max).exp();
-            *total += *value;
-        }
-    }
-    for plane in image.chunks_exact_mut(pixels).take(classes) {
-        plane.iter_mut().zip(&total).for_each(|(value, &total)| *value /= total);
-    }
-    log_sum.iter_mut().zip(&total).for_each(|(log_sum, &total)| *log_sum += total.ln());
-    log_sum
 }
 
 /// Turns probabilities into the gradient by the logits, in place: p - y for cross-entropy, and for Dice the chain rule

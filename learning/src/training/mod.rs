@@ -1,14 +1,19 @@
 //! Training of members: nnU-Net's loss, sampling, augmentation and optimiser, from scratch or from a generation.
 //!
-//! A training is a pure function of the start weights, the images, the settings and the seed: the same bytes whatever
-//! the number of threads and the other work of the machine.
+//! On our own kernels a training is a pure function of the start weights, the images, the settings and the seed: the same
+//! bytes whatever the number of threads and the other work of the machine. Other [`Trainer`]s are faster and give the same
+//! losses to rounding.
 
 mod augment;
 mod error;
+mod learner;
+#[cfg(feature = "libtorch")]
+mod libtorch;
 mod loss;
 mod member;
 mod optimiser;
 mod sampler;
+mod speed;
 
 use consilium_common::plan::{Architecture, Training, UNLABELLED};
 use image::{GrayImage, RgbImage};
@@ -17,8 +22,9 @@ use rayon::prelude::*;
 use crate::network::{MemberWeights, random};
 
 pub use error::TrainingError;
-pub(crate) use loss::softmax;
+pub use learner::Trainer;
 pub use member::train_member;
+pub use speed::training_speed;
 
 /// One image to learn from, at the plan's spacing: a corrected patch, or a whole slide with its reference mask.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +40,8 @@ pub struct TrainingImage {
 pub struct TrainedMember {
     /// Its weights.
     pub weights: MemberWeights,
+    /// Its weights at the end of every cycle before the last; none where there is one cycle.
+    pub earlier: Vec<MemberWeights>,
     /// The loss of every step.
     pub losses: Vec<f32>,
 }
@@ -44,6 +52,7 @@ pub struct TrainedMember {
 /// # Errors
 /// As for [`train_member`]; the first member's error counts.
 pub fn train_members(
+    trainer: Trainer,
     arch: &Architecture,
     starts: &[MemberWeights],
     images: &[TrainingImage],
@@ -51,9 +60,10 @@ pub fn train_members(
     seed: &str,
     progress: &(dyn Fn(usize, u32, f32) -> bool + Sync),
 ) -> Result<Vec<TrainedMember>, TrainingError> {
+    let trainer = trainer.beside(starts.len());
     let train = |(member, start): (usize, &MemberWeights)| {
         let report = |step, loss| progress(member, step, loss);
-        train_member(arch, start, images, settings, member_seed(seed, member), &report)
+        train_member(trainer, arch, start, images, settings, member_seed(seed, member), &report)
     };
     let trained: Vec<Result<TrainedMember, TrainingError>> = starts.par_iter().enumerate().map(train).collect();
     trained.into_iter().collect()

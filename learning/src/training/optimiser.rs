@@ -46,9 +46,10 @@ fn clip_factor(gradients: &[Vec<f32>], bound: f64) -> f64 {
     (bound / (norm + 1e-6)).min(1.0)
 }
 
-/// Learning rate of a step: `initial * (1 - step / steps)^0.9`.
+/// Learning rate of a step: `initial * (1 - t / steps)^0.9` with steps and t of its cycle.
 pub(crate) fn learning_rate(settings: &Training, step: u32) -> f64 {
-    settings.learning_rate * (1.0 - f64::from(step) / f64::from(settings.iterations)).powf(POWER)
+    let cycle = settings.iterations / settings.snapshots.max(1);
+    settings.learning_rate * (1.0 - f64::from(step % cycle.max(1)) / f64::from(cycle)).powf(POWER)
 }
 
 #[cfg(test)]
@@ -67,5 +68,8 @@ mod tests {
         let settings = Training::new(100, 1, 16, 0.01);
         assert!((learning_rate(&settings, 0) - 0.01).abs() < 1e-12);
         assert!(learning_rate(&settings, 99) < 0.0002);
+        let cyclic = Training { snapshots: 4, ..settings };
+        assert_eq!(learning_rate(&cyclic, 25).to_bits(), 0.01f64.to_bits());
+        assert!(learning_rate(&cyclic, 24) < 0.001);
     }
 }

@@ -3,9 +3,9 @@
 use consilium_common::plan::{Encoder, Norm, TensorShape};
 use image::{Luma, Rgb};
 
-use super::member::Learner;
 use super::sampler::Batch;
 use super::*;
+use crate::engine::{Device, Precision};
 use crate::network::{Predictor, WeightTensor};
 use crate::testing::predicted;
 
@@ -63,7 +63,7 @@ fn loss_and_gradient_are_those_of_pytorch() {
 }
 
 #[test]
-fn three_steps_are_those_of_pytorch() {
+fn ten_steps_are_those_of_pytorch() {
     for run in golden()["runs"].as_array().unwrap() {
         let norm = if run["norm"] == "batch" { Norm::Batch } else { Norm::Instance };
         let frozen = run["frozen"].as_bool().unwrap();
@@ -94,25 +94,42 @@ fn three_steps_are_those_of_pytorch() {
         let pixels = (0..2 * 3 * 256).map(|_| numbers.unit() as f32).collect();
         let batch = Batch { pixels, labels: (0..2 * 256).map(|_| numbers.label()).collect() };
         let settings = Training { freeze_norm_statistics: frozen, ..Training::new(10, 2, 16, 0.05) };
-        let mut learner = Learner::new(&arch, &start, &settings);
-        for (step, theirs) in (0..).zip(floats(&run["losses"])) {
-            let ours = f64::from(learner.step(&batch, optimiser::learning_rate(&settings, step)));
-            assert!((ours - theirs).abs() < 1e-5, "{arch:?} frozen {frozen} step {step}: {ours} against {theirs}");
-        }
-        let after = learner.network.to_weights();
-        for (name, t) in after.iter() {
-            let values = t.values.iter().map(|&v| f64::from(v));
-            let ours = [
-                values.clone().sum(),
-                values.clone().map(|v| v * v).sum(),
-                values.clone().next().unwrap(),
-                f64::from(t.values[t.values.len() - 1]),
-            ];
-            for (ours, theirs) in ours.iter().zip(floats(&run["tensors"][name])) {
-                assert!((ours - theirs).abs() < 1e-4 * (1.0 + theirs.abs()), "{name}: {ours} against {theirs}");
+        for trainer in trainers() {
+            let mut learner = trainer.learner(&arch, &start, &settings).unwrap();
+            for (step, theirs) in (0..).zip(floats(&run["losses"])) {
+                let ours = f64::from(learner.step(&batch, optimiser::learning_rate(&settings, step)).unwrap());
+                assert!(
+                    (ours - theirs).abs() < 1e-5,
+                    "{trainer:?} {arch:?} frozen {frozen} step {step}: {ours} against {theirs}"
+                );
+            }
+            let after = learner.weights().unwrap();
+            for (name, t) in after.iter() {
+                let values = t.values.iter().map(|&v| f64::from(v));
+                let ours = [
+                    values.clone().sum(),
+                    values.clone().map(|v| v * v).sum(),
+                    values.clone().next().unwrap(),
+                    f64::from(t.values[t.values.len() - 1]),
+                ];
+                for (ours, theirs) in ours.iter().zip(floats(&run["tensors"][name])) {
+                    assert!(
+                        (ours - theirs).abs() < 1e-4 * (1.0 + theirs.abs()),
+                        "{trainer:?} {name}: {ours} against {theirs}"
+                    );
+                }
             }
         }
     }
+}
+
+/// Every engine of this program that trains.
+fn trainers() -> Vec<Trainer> {
+    let mut trainers = vec![Trainer::Cpu];
+    if cfg!(feature = "libtorch") {
+        trainers.push(Trainer::on(Device::Libtorch(Precision::Fp32)).unwrap().0);
+    }
+    trainers
 }
 
 /// Dark discs on a light ground.
@@ -142,7 +159,7 @@ fn a_training_does_not_depend_on_threads() {
     let (arch, settings) = small(6);
     let images = [toy(64, 0), toy(40, 5)];
     let start = MemberWeights::initialise(&arch, 1);
-    let run = || train_member(&arch, &start, &images, &settings, 9, &|_, _| true).unwrap();
+    let run = || train_member(Trainer::Cpu, &arch, &start, &images, &settings, 9, &|_, _| true).unwrap();
     let one = on_threads(1, run);
     for threads in [2, 3, 5] {
         let more = on_threads(threads, run);
@@ -156,43 +173,64 @@ fn a_member_can_be_trained_again_alone() {
     let (arch, settings) = small(4);
     let images = [toy(64, 0)];
     let starts: Vec<MemberWeights> = (0..3).map(|seed| MemberWeights::initialise(&arch, seed)).collect();
-    let all = on_threads(2, || train_members(&arch, &starts, &images, &settings, "s", &|_, _, _| true).unwrap());
-    let alone = train_member(&arch, &starts[2], &images, &settings, member_seed("s", 2), &|_, _| true).unwrap();
+    let all = on_threads(2, || {
+        train_members(Trainer::Cpu, &arch, &starts, &images, &settings, "s", &|_, _, _| true).unwrap()
+    });
+    let alone =
+        train_member(Trainer::Cpu, &arch, &starts[2], &images, &settings, member_seed("s", 2), &|_, _| true).unwrap();
     assert_eq!(all[2], alone);
     assert_ne!(all[0].losses, all[1].losses);
+}
+
+#[test]
+fn every_cycle_ends_in_a_member() {
+    let (arch, settings) = small(6);
+    let start = MemberWeights::initialise(&arch, 1);
+    let train = |iterations, snapshots| {
+        let settings = Training { iterations, snapshots, ..settings.clone() };
+        train_member(Trainer::Cpu, &arch, &start, &[toy(64, 0)], &settings, 9, &|_, _| true).unwrap()
+    };
+    let (all, first) = (train(6, 3), train(2, 1));
+    assert_eq!((all.earlier.len(), first.earlier.len()), (2, 0));
+    assert_eq!(all.earlier[0], first.weights);
+    assert!(all.earlier[1] != all.earlier[0] && all.weights != all.earlier[1]);
 }
 
 #[test]
 fn it_learns_discs() {
     let (arch, settings) = small(60);
     let start = MemberWeights::initialise(&arch, 2);
-    let trained = train_member(&arch, &start, &[toy(96, 0)], &settings, 4, &|_, _| true).unwrap();
-    let mean = |l: &[f32]| l.iter().sum::<f32>() / l.len() as f32;
-    let (first, last) = (mean(&trained.losses[..6]), mean(&trained.losses[54..]));
-    assert!(last < first - 0.5, "loss {first} to {last}");
-    // Inference with the running statistics finds discs that it has not seen.
-    let test = toy(64, 11);
-    let predictor = Predictor::of_members(&arch, &[trained.weights]);
-    let p = predicted(&predictor, 0, std::slice::from_ref(&test.image));
-    let right = (0..64 * 64).filter(|&i| (p[64 * 64 + i] > 0.5) == (test.labels.as_raw()[i] == 1)).count();
-    assert!(right > 64 * 64 * 9 / 10, "{right} of 4096 pixels are right");
+    for trainer in trainers() {
+        let trained = train_member(trainer, &arch, &start, &[toy(96, 0)], &settings, 4, &|_, _| true).unwrap();
+        let mean = |l: &[f32]| l.iter().sum::<f32>() / l.len() as f32;
+        let (first, last) = (mean(&trained.losses[..6]), mean(&trained.losses[54..]));
+        assert!(last < first - 0.5, "loss {first} to {last}");
+        // Inference with the running statistics finds discs that it has not seen.
+        let test = toy(64, 11);
+        let predictor = Predictor::of_members(&arch, &[trained.weights]);
+        let p = predicted(&predictor, 0, std::slice::from_ref(&test.image));
+        let right = (0..64 * 64).filter(|&i| (p[64 * 64 + i] > 0.5) == (test.labels.as_raw()[i] == 1)).count();
+        assert!(right > 64 * 64 * 9 / 10, "{trainer:?}: {right} of 4096 pixels are right");
+    }
 }
 
 #[test]
 fn frozen_statistics_stay_and_everything_else_moves() {
     let (arch, mut settings) = small(3);
-    settings.freeze_norm_statistics = true;
     // The coarsest head has weight 0; without deep supervision no lower head would learn.
     let start = MemberWeights::initialise(&arch, 2);
-    let trained = train_member(&arch, &start, &[toy(64, 0)], &settings, 4, &|_, _| true).unwrap().weights;
-    for (name, tensor) in trained.iter() {
-        let same = start.get(name) == Some(tensor);
-        let expected = name.contains("running") || name == "decoder.seg_layers.0.bias";
-        assert_eq!(same, expected, "{name}");
+    for trainer in trainers() {
+        settings.freeze_norm_statistics = true;
+        let trained = train_member(trainer, &arch, &start, &[toy(64, 0)], &settings, 4, &|_, _| true).unwrap().weights;
+        for (name, tensor) in trained.iter() {
+            let same = start.get(name) == Some(tensor);
+            let expected = name.contains("running") || name == "decoder.seg_layers.0.bias";
+            assert_eq!(same, expected, "{name}");
+        }
+        settings.freeze_norm_statistics = false;
+        let moved = train_member(trainer, &arch, &start, &[toy(64, 0)], &settings, 4, &|_, _| true).unwrap().weights;
+        assert!(moved.iter().all(|(name, t)| !name.contains("running") || start.get(name) != Some(t)));
     }
-    settings.freeze_norm_statistics = false;
-    let moved = train_member(&arch, &start, &[toy(64, 0)], &settings, 4, &|_, _| true).unwrap().weights;
-    assert!(moved.iter().all(|(name, t)| !name.contains("running") || start.get(name) != Some(t)));
 }
 
 #[test]
@@ -200,7 +238,7 @@ fn what_cannot_be_trained_is_said() {
     let (arch, settings) = small(3);
     let start = MemberWeights::initialise(&arch, 2);
     let fail = |arch: &Architecture, images: &[TrainingImage], settings: &Training| {
-        train_member(arch, &start, images, settings, 1, &|_, _| true).unwrap_err().to_string()
+        train_member(Trainer::Cpu, arch, &start, images, settings, 1, &|_, _| true).unwrap_err().to_string()
     };
     let good = toy(40, 0);
     let unlabelled = TrainingImage { labels: GrayImage::from_pixel(40, 40, Luma([UNLABELLED])), ..good.clone() };
@@ -214,8 +252,8 @@ fn what_cannot_be_trained_is_said() {
     assert!(fail(&arch, one(&good), &Training { patch_px: 30, ..settings.clone() }).contains("multiple of 4"));
     assert!(fail(&Architecture::plain(2, 8, 3), one(&good), &settings).contains("start weights"));
     let wild = Training { weight_decay: 1e30, clip_norm: f64::MAX, iterations: 40, ..settings.clone() };
-    let diverged = train_member(&arch, &start, one(&good), &wild, 1, &|_, _| true).unwrap_err();
+    let diverged = train_member(Trainer::Cpu, &arch, &start, one(&good), &wild, 1, &|_, _| true).unwrap_err();
     assert!(matches!(diverged, TrainingError::Diverged { .. }), "{diverged}");
-    let stopped = train_member(&arch, &start, one(&good), &settings, 1, &|step, _| step < 2).unwrap_err();
+    let stopped = train_member(Trainer::Cpu, &arch, &start, one(&good), &settings, 1, &|step, _| step < 2).unwrap_err();
     assert!(matches!(stopped, TrainingError::Stopped(2)));
 }

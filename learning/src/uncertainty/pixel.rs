@@ -4,13 +4,15 @@
 //! their mean, which is `H(pbar)` plus the mean of `KL(pbar || p_m)`: total entropy and disagreement in one figure.
 //! Where the ensemble's convention is to average logits, `p_m` is the softmax of member m's logits all the same; the label
 //! and the reported probabilities are then those of the mean logits, as nnU-Net v2 has them.
-//! Sums are in f64 and results in f32. As `sum_m ln a_m = ln prod_m a_m`, one logarithm a class is enough: 32 members,
-//! the most an ensemble may have, keep the product above 1e-256, far inside f64.
+//! Sums are in f64 and results in f32. As `sum_m ln a_m = ln prod_m a_m`, one logarithm a class is enough for
+//! [`FACTORS`] members, whose product stays above 1e-256, far inside f64.
 
 use consilium_common::bundle::Averaging;
 
 /// UGA's guard against the logarithm of zero.
 pub const EPSILON: f64 = 1e-8;
+/// Factors of one product.
+const FACTORS: usize = 32;
 
 /// Where the results of one run of pixels go; all slices but the last have its length.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Combiner {
     averaging: Averaging,
     mean: Vec<f64>,
     product: Vec<f64>,
+    /// Logarithms of the products before the last; empty where there is one.
+    logs: Vec<f64>,
     /// Sums of logits, then the softmax of their mean; empty where probabilities are averaged.
     pooled: Vec<f64>,
 }
@@ -40,7 +44,15 @@ pub struct Combiner {
 impl Combiner {
     /// For so many members and classes.
     pub fn new(members: usize, classes: usize, averaging: Averaging) -> Self {
-        Self { members, classes, averaging, mean: Vec::new(), product: Vec::new(), pooled: Vec::new() }
+        Self {
+            members,
+            classes,
+            averaging,
+            mean: Vec::new(),
+            product: Vec::new(),
+            logs: Vec::new(),
+            pooled: Vec::new(),
+        }
     }
 
     /// `plane(member, class)` gives one value a pixel, which times `scale` is a probability or a logit, whichever is
@@ -53,6 +65,10 @@ impl Combiner {
         out: &mut RowOutput<'_>,
     ) {
         let pixels = scale.len();
+        self.logs.clear();
+        if self.members > FACTORS {
+            self.logs.resize(self.classes * pixels, 0.0);
+        }
         match self.averaging {
             Averaging::Probabilities => self.gather(plane, scale),
             Averaging::Logits => self.gather_logits(plane, scale),
@@ -62,7 +78,8 @@ impl Combiner {
             let (mut label, mut best, mut cross, mut entropy) = (0, f64::NEG_INFINITY, 0.0, 0.0);
             for class in 0..self.classes {
                 let p = self.mean[class * pixels + x] * inverse;
-                cross -= p * self.product[class * pixels + x].ln() * inverse;
+                let log = self.product[class * pixels + x].ln() + self.logs.get(class * pixels + x).unwrap_or(&0.0);
+                cross -= p * log * inverse;
                 entropy -= plogp(p);
                 let p = self.pooled.get(class * pixels + x).copied().unwrap_or(p);
                 if class > 0 {
@@ -99,6 +116,9 @@ impl Combiner {
                     self.product[class * pixels + x] *= p + EPSILON;
                 }
             }
+            if (member + 1).is_multiple_of(FACTORS) && member + 1 < self.members {
+                close(&mut self.product, &mut self.logs);
+            }
         }
         let inverse = 1.0 / self.members as f64;
         for x in 0..pixels {
@@ -125,8 +145,19 @@ impl Combiner {
                     mean[x] += p;
                     product[x] *= p + EPSILON;
                 }
+                if (member + 1).is_multiple_of(FACTORS) && member + 1 < self.members {
+                    close(product, &mut self.logs[class * pixels..][..pixels]);
+                }
             }
         }
+    }
+}
+
+/// Begins new products.
+fn close(products: &mut [f64], logs: &mut [f64]) {
+    for (product, log) in products.iter_mut().zip(logs) {
+        *log += product.ln();
+        *product = 1.0;
     }
 }
 

@@ -56,6 +56,18 @@ fn no_pixels_give_no_values() {
     assert!(mutual_information(&[], 0, 0).is_empty());
 }
 
+#[test]
+fn any_number_of_members_is_summed() {
+    // Two members, two classes, three pixels: sure and wrong, unsure, sure.
+    let two = [1.0, 0.25, 0.0, 0.0, 0.75, 1.0, 0.0, 0.5, 0.0, 1.0, 0.5, 1.0];
+    let expected = uncertainty(&two, 2, 2);
+    assert!((expected[0] - 9.21034).abs() < 1e-4, "ln 1e-8 for half of the members, {expected:?}");
+    for times in [15, 16, 17, 64, 100] {
+        let many = uncertainty(&two.repeat(times), 2 * times, 2);
+        assert!(many.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4), "{times}: {many:?} {expected:?}");
+    }
+}
+
 proptest! {
     /// `U = H(pbar) + mean KL(pbar || p_m)`, so `U >= H(pbar) >= mutual information >= 0`.
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use consilium_common::plan::Plan;
+use consilium_learning::engine::Device;
 use consilium_site_client::offline;
 
 use super::ExperimentError;
@@ -20,7 +21,7 @@ pub(crate) fn train(
 ) -> Result<(), ExperimentError> {
     let total = plan.members as u64 * u64::from(plan.initial_training.iterations);
     let bar = console.stage("training the first ensemble", total);
-    let trained = offline::train(plan, data, bundle, None, &|_| {
+    let trained = offline::train(plan, data, bundle, None, Device::Auto, &|_| {
         bar.advance(1);
         !stop.load(Ordering::Relaxed)
     });

@@ -3,6 +3,7 @@
 //! question whether there is something to do.
 
 mod checks;
+mod engines;
 mod slides;
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -56,8 +57,9 @@ impl Check {
     }
 }
 
-/// All checks of a site. `seen` hears how many slides are checked, of how many.
-pub async fn examine(config: &SiteConfig, seen: impl Fn(u64, u64) + Send + Sync + 'static) -> Vec<Check> {
+/// All checks of a site, and with `speed` a measurement of every engine. `seen` hears how many slides are checked, of how
+/// many.
+pub async fn examine(config: &SiteConfig, speed: bool, seen: impl Fn(u64, u64) + Send + Sync + 'static) -> Vec<Check> {
     let mut all = vec![Check::ok("config", format!("site {}, coordinator {}", config.site, config.coordinator))];
     // Where that fails, the check says why.
     let _ = files::create_private_dir(&config.state_dir);
@@ -70,7 +72,11 @@ pub async fn examine(config: &SiteConfig, seen: impl Fn(u64, u64) + Send + Sync 
     all.extend(checks::network(config, enrolled).await);
     all.extend(checks::corrector(config));
     all.push(slides::openslide());
-    all.extend(slides::engines(config));
+    all.extend(engines::chosen(config));
+    if speed {
+        let crashed = |_| vec![Check::fail("speed", "measuring the engines stopped unexpectedly", "report it")];
+        all.extend(tokio::task::spawn_blocking(engines::speeds).await.unwrap_or_else(crashed));
+    }
     let owned = config.clone();
     let data = tokio::task::spawn_blocking(move || slides::data(&owned, &seen)).await;
     all.extend(

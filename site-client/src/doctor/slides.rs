@@ -1,9 +1,6 @@
 //! The checks of the data folder: the splits, and slide by slide spacing, mask and tissue.
 
-use consilium_common::plan::Architecture;
 use consilium_learning::dataset::{DataFolder, SlideEntry, Split};
-use consilium_learning::engine;
-use consilium_learning::network::MemberWeights;
 use consilium_learning::slides::{open_slide, openslide_library};
 use consilium_learning::tissue::TissueMask;
 
@@ -37,20 +34,6 @@ pub(super) fn openslide() -> Check {
         Ok(library) => Check::ok("openslide", format!("{} at {}", library.version, library.path.display())),
         Err(_) => Check::ok("openslide", "not there; only NDPI, MRXS, SCN, BIF and CZI slides would need it"),
     }
-}
-
-/// What will compute a scan, and what could.
-pub(super) fn engines(config: &SiteConfig) -> Vec<Check> {
-    let arch = Architecture::plain(2, 8, 3);
-    let member = [MemberWeights::initialise(&arch, 0)];
-    let mut checks = vec![match engine::open_members(config.device, &arch, &member, 64) {
-        Ok(engine) => Check::ok("engine", engine.why()),
-        Err(e) => Check::fail("engine", e.to_string(), "correct `device` in site.toml, or leave it out"),
-    }];
-    // What is not there is no fault: scans work without it.
-    let others = engine::survey().into_iter();
-    checks.extend(others.map(|state| Check::ok(format!("engine {}", state.device), state.about)));
-    checks
 }
 
 fn splits(folder: &DataFolder) -> Check {

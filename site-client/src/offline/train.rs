@@ -5,8 +5,9 @@ use std::path::Path;
 use consilium_common::bundle::Provenance;
 use consilium_common::{Digest, GenerationNumber, Plan};
 use consilium_learning::dataset::Split;
+use consilium_learning::engine::Device;
 use consilium_learning::network::{Ensemble, MemberWeights};
-use consilium_learning::training::{TrainingImage, member_seed, train_members};
+use consilium_learning::training::{Trainer, TrainingImage, member_seed, train_members};
 
 use super::{LeftOut, Tick, left_out, open, with_masks};
 use crate::error::SiteError;
@@ -19,22 +20,27 @@ pub struct TrainReport {
     pub manifest: Digest,
     /// Slides that it was trained on.
     pub slides: Vec<String>,
-    /// First and last tenth's mean loss of each member.
+    /// First and last tenth's mean loss of each training: one a member, or one for several with snapshots.
     pub losses: Vec<(f64, f64)>,
+    /// What trained, and why it was that.
+    pub trainer: String,
     /// Slides that could not be used.
     pub left_out: Vec<LeftOut>,
 }
 
-/// Trains `plan.members` members on the train slides that have masks (where none is marked `train`, on all that have
-/// masks and are not held out) and writes a bundle. `seed` takes the place of the plan's; `go_on` hears of every step and
-/// stops the training by answering false. The same input gives the same bytes.
+/// Trains `plan.members` members, each by itself or several as snapshots of one training, on the train slides that have
+/// masks (where none is marked `train`, on all that have masks and are not held out) and writes a bundle. `seed` takes the
+/// place of the plan's; `go_on` hears of every step and stops the training by answering false. On our own kernels the same
+/// input gives the same bytes.
 pub fn train(
     plan: &Plan,
     data: &Path,
     out: &Path,
     seed: Option<u64>,
+    device: Device,
     go_on: &(dyn Fn(Tick) -> bool + Sync),
 ) -> Result<TrainReport, SiteError> {
+    let (trainer, why) = Trainer::on(device).map_err(SiteError::learning("preparing the training"))?;
     let folder = open(data)?;
     let mut left_out = left_out(&folder);
     let mut slides = Vec::new();
@@ -55,16 +61,18 @@ pub fn train(
     }
     let seed = seed.unwrap_or(plan.seed);
     let (start, seed) = (format!("{seed}/start"), format!("{seed}/initial-training"));
+    let trainings = plan.members / (plan.initial_training.snapshots as usize).max(1);
     let starts: Vec<MemberWeights> =
-        (0..plan.members).map(|m| MemberWeights::initialise(&plan.architecture, member_seed(&start, m))).collect();
-    let (items, total) = (plan.members, u64::from(plan.initial_training.iterations));
+        (0..trainings).map(|m| MemberWeights::initialise(&plan.architecture, member_seed(&start, m))).collect();
+    let (items, total) = (trainings, u64::from(plan.initial_training.iterations));
     let ticks = |member: usize, step: u32, _: f32| go_on(Tick { item: member, items, done: step.into(), total });
-    let trained = train_members(&plan.architecture, &starts, &images, &plan.initial_training, &seed, &ticks)
+    let trained = train_members(trainer, &plan.architecture, &starts, &images, &plan.initial_training, &seed, &ticks)
         .map_err(SiteError::learning("training the ensemble"))?;
     let provenance = Provenance { study: None, plan: plan.digest()?, round: None, parent: None, contributions: vec![] };
     let losses = trained.iter().map(|t| crate::work::fine_tune::ends(&t.losses)).collect();
-    let members: Vec<MemberWeights> = trained.into_iter().map(|t| t.weights).collect();
+    let members: Vec<MemberWeights> =
+        trained.into_iter().flat_map(|t| t.earlier.into_iter().chain([t.weights])).collect();
     let manifest = Ensemble::save(out, &plan.task, &plan.architecture, &members, provenance, GenerationNumber(0))
         .map_err(SiteError::learning("writing the bundle"))?;
-    Ok(TrainReport { manifest: Digest::of(&manifest.to_bytes()?), slides, losses, left_out })
+    Ok(TrainReport { manifest: Digest::of(&manifest.to_bytes()?), slides, losses, trainer: why, left_out })
 }

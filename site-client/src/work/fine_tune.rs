@@ -12,7 +12,7 @@ use consilium_common::messages::Stage;
 use consilium_common::plan::{Task, UNLABELLED};
 use consilium_learning::dataset::{DataFolder, SlideEntry, Split};
 use consilium_learning::slides::{open_slide, read_at, read_mask_at, size_at};
-use consilium_learning::training::{TrainingImage, member_seed, train_member};
+use consilium_learning::training::{Trainer, TrainingImage, member_seed, train_member};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -112,6 +112,9 @@ pub(crate) fn train_image(slide: &SlideEntry, task: &Task) -> Result<TrainingIma
 
 async fn train(job: &Job<'_>, ensemble: &Loaded, set: &TrainingSet, missing: &[usize]) -> Result<(), SiteError> {
     let reporter = job.reporter(Stage::FineTune);
+    let (trainer, why) =
+        Trainer::on(job.work.config.device).map_err(SiteError::learning("preparing the fine-tuning"))?;
+    info!(study = %job.order.study, round = job.order.round.0, trainer = why, "fine-tuning");
     let images = Arc::new(images(job, set).await?);
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
@@ -124,6 +127,7 @@ async fn train(job: &Job<'_>, ensemble: &Loaded, set: &TrainingSet, missing: &[u
         let one = OneMember {
             member,
             seed: member_seed(&job.seed(), member),
+            trainer: trainer.beside(missing.len()),
             plan: job.plan.clone(),
             ensemble: Arc::clone(ensemble),
             images: Arc::clone(&images),
@@ -148,6 +152,7 @@ async fn train(job: &Job<'_>, ensemble: &Loaded, set: &TrainingSet, missing: &[u
 struct OneMember {
     member: usize,
     seed: u64,
+    trainer: Trainer,
     plan: consilium_common::Plan,
     ensemble: Loaded,
     images: Arc<Vec<TrainingImage>>,
@@ -167,7 +172,8 @@ impl OneMember {
             return Err(SiteError::Stopped);
         }
         let plan = &self.plan;
-        let trained = train_member(&plan.architecture, start, &self.images, &plan.fine_tuning, self.seed, &seen);
+        let trained =
+            train_member(self.trainer, &plan.architecture, start, &self.images, &plan.fine_tuning, self.seed, &seen);
         if stopped() {
             return Err(SiteError::Stopped);
         }

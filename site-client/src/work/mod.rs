@@ -62,10 +62,8 @@ impl Job<'_> {
 
     /// An ensemble, ready to scan slides as the plan says.
     pub(crate) fn scanner(&self, ensemble: &Ensemble) -> Result<Scanner, SiteError> {
-        {
-            let config = &self.work.config;
-            Scanner::new(ensemble, self.plan.scan.clone(), config.scan_memory_bytes(), config.device)
-        }
+        let config = &self.work.config;
+        Scanner::new(ensemble, self.plan.scan.clone(), config.scan_memory_bytes(), config.device)
     }
 
     /// Removes the maps that rounds which were put aside have left.

@@ -21,10 +21,9 @@ use ort::value::TensorRef;
 
 pub use library::{onnx_library, set_onnx_library};
 
-use super::{EngineError, TilePredictor};
+use super::{EngineError, TilePredictor, available_threads};
 use crate::network::folded::Folded;
-use crate::network::{InputScale, MemberWeights};
-use crate::training::softmax;
+use crate::network::{InputScale, MemberWeights, softmax};
 use library::Loaded;
 
 /// Most pixels of a run on a card, whose memory bounds them. Not measured on a card yet.
@@ -172,7 +171,7 @@ impl Member {
 /// Threads of each member, all running side by side. On two busy cores (five members, base 16, 256 px) one thread for each
 /// was 1.24, 0.98 and 1.10 times as fast in three rounds as two threads for one after the other: a weak preference.
 fn threads(place: Place, members: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = available_threads();
     match place {
         Place::Processor => cores.div_ceil(members.clamp(1, cores)),
         Place::Card(_) => 1,

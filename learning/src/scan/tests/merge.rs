@@ -56,7 +56,7 @@ proptest! {
         step in 0.2f64..1.0, members in 1usize..4, classes in 2usize..4,
     ) {
         let (width, height) = (tile + extra_width, tile + extra_height);
-        let settings = ScanSettings { tile_px: tile, step, min_tissue: 0.0 };
+        let settings = ScanSettings { tile_px: tile, step, min_tissue: 0.0, ..ScanSettings::default() };
         let fake = Fake::new(members, classes);
         let (scan, _) = scan(
             &slide(width, height), everywhere(width, height), &fake, &task(classes), &settings, &|_, _| true,
@@ -81,7 +81,7 @@ proptest! {
 #[test]
 fn one_tile_equals_the_network_itself() {
     let (fake, image) = (Fake::new(3, 4), picture(16, 16));
-    let settings = ScanSettings { tile_px: 16, step: 0.5, min_tissue: 0.0 };
+    let settings = ScanSettings { tile_px: 16, step: 0.5, min_tissue: 0.0, ..ScanSettings::default() };
     let (scan, _) = scan(&slide(16, 16), everywhere(16, 16), &fake, &task(4), &settings, &|_, _| true).unwrap();
     let direct: Vec<f32> = (0..3).flat_map(|m| predicted(&fake, m, std::slice::from_ref(&image))).collect();
     let eight_bit = |nats: &[f32]| nats.iter().map(|&nats| quantise(nats)).collect::<Vec<_>>();
@@ -96,7 +96,7 @@ fn cores_readers_and_memory_change_nothing() {
     let tissue = GrayImage::from_fn(90, 70, |x, y| image::Luma([u8::from((x / 9 + y / 7) % 3 != 0)]));
     let tissue = TissueMask::from_image(tissue);
     let (slide, fake, task) = (FlatSlide::new(picture(90, 70), spacing()), Fake::new(3, 3), task(3));
-    let settings = ScanSettings { tile_px: 16, step: 0.5, min_tissue: 0.05 };
+    let settings = ScanSettings { tile_px: 16, step: 0.5, min_tissue: 0.05, ..ScanSettings::default() };
     let scan = |threads: usize, readers: usize, memory_bytes: u64| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let resources = Resources { memory_bytes, readers };

@@ -20,7 +20,7 @@ fn predictor(classes: usize) -> Predictor {
 fn pixels_under_one_tile_are_those_of_the_network() {
     let (predictor, image) = (predictor(3), picture(48, 32));
     let slide = FlatSlide::new(image.clone(), spacing());
-    let settings = ScanSettings { tile_px: 32, step: 0.5, min_tissue: 0.01 };
+    let settings = ScanSettings { tile_px: 32, step: 0.5, min_tissue: 0.01, ..ScanSettings::default() };
     let (scan, _) = scan(&slide, everywhere(48, 32), &predictor, &task(3), &settings, &|_, _| true).unwrap();
     assert_eq!(tile_starts(48, 32, 0.5), [0, 16], "the first 16 columns are under the first tile alone");
     let tile = imageops::crop_imm(&image, 0, 0, 32, 32).to_image();
@@ -37,7 +37,7 @@ fn pixels_under_one_tile_are_those_of_the_network() {
 #[test]
 fn a_tile_that_the_network_cannot_take_is_refused() {
     let slide = FlatSlide::new(picture(40, 40), spacing());
-    let settings = ScanSettings { tile_px: 30, step: 0.5, min_tissue: 0.0 };
+    let settings = ScanSettings { tile_px: 30, step: 0.5, min_tissue: 0.0, ..ScanSettings::default() };
     let refused = scan(&slide, everywhere(40, 40), &predictor(2), &task(2), &settings, &|_, _| true).unwrap_err();
     assert!(matches!(refused, ScanError::Tile { tile: 30, stride: 4 }), "{refused}");
 }
