@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use consilium_common::plan::Score;
+use consilium_learning::engine::Device;
 
+use crate::compare::CompareOptions;
 use crate::experiment::{Options, Source};
 use crate::mosaic::MosaicOptions;
 
@@ -35,6 +38,33 @@ enum Command {
         #[arg(long, value_name = "SITE")]
         central: String,
     },
+    /// Compares acquisition rules on data folders that exist: which patches are worth a pathologist's time.
+    ///
+    /// Every rule starts from the same first ensembles, asks each site for the same number of patches, fine-tunes at every
+    /// site, aggregates, and is measured on fields that are held out; each field is held out once. The random rule and
+    /// UGA's are always among the arms. What is finished is kept in --out: run it again to go on, or with more arms,
+    /// budgets or seeds. --acquisition and --budget take several values, separated by commas, and --rounds says in how many
+    /// rounds a budget is spent. The rules: random, foreground-random, uga, uga-mean, entropy, entropy-foreground,
+    /// entropy-border, entropy-top, bald, kl, variance, monai-variance, margin, least-confidence, clasp-pe, power-bald,
+    /// soft-rank-bald, stochastic-batches, k-means, farthest-first, typiclust, max-herding, two-stage, class-error, and full,
+    /// which learns from all fields that are not held out.
+    Compare {
+        /// Folder with one data folder a site.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// The site that trains the first ensemble; its Dice is reported by itself.
+        #[arg(long, value_name = "SITE")]
+        central: String,
+        /// Seeds, from --seed on.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        seeds: u64,
+        /// Parts of each site's fields, each held out once.
+        #[arg(long, value_name = "K", default_value_t = 2)]
+        folds: usize,
+        /// What computes: auto, cpu, onnx, or in a program built with it libtorch.
+        #[arg(long, default_value_t = Device::Auto)]
+        device: Device,
+    },
     /// A big slide made of real fields, and its mask, for trials of size and speed.
     ///
     /// The fields are laid side by side, turned and mirrored by the seed, into a pyramidal JPEG TIFF. --out is the slide to
@@ -63,6 +93,8 @@ enum Command {
 pub enum Action {
     /// An experiment with its report.
     Experiment(Box<Options>),
+    /// A comparison of acquisition rules.
+    Compare(Box<CompareOptions>),
     /// A big slide.
     Mosaic(MosaicOptions),
 }
@@ -73,23 +105,23 @@ struct Choices {
     #[arg(long, value_name = "DIR", default_value = "consilium-demo", global = true)]
     out: PathBuf,
     /// Seed of everything random: the same seed gives the same metrics.json.
-    #[arg(long, value_name = "N", global = true, conflicts_with = "plan")]
+    #[arg(long, value_name = "N", global = true)]
     seed: Option<u64>,
     /// Sites that take part, the central one included [default: 5, or all folders].
     #[arg(long, value_name = "N", global = true)]
     sites: Option<usize>,
-    /// Rounds of learning [default: 3].
-    #[arg(long, value_name = "N", global = true, conflicts_with = "plan")]
+    /// Rounds of learning [default: 3; to compare: 1].
+    #[arg(long, value_name = "N", global = true)]
     rounds: Option<u32>,
-    /// Patches that each site is asked to correct in a round [default: 5].
-    #[arg(long, value_name = "K", global = true, conflicts_with = "plan")]
-    budget: Option<u32>,
-    /// How patches are chosen [default: mean-uncertainty].
-    #[arg(long, value_name = "RULE", global = true, conflicts_with = "plan", value_parser = score,
-          help = "How patches are chosen: uga, mean-uncertainty, mean-entropy or random [default: mean-uncertainty]")]
-    acquisition: Option<Score>,
+    /// Patches that each site is asked to correct in a round [default: 5; to compare: 5,10].
+    #[arg(long, value_name = "K", global = true, value_delimiter = ',')]
+    budget: Vec<u32>,
+    /// How patches are chosen: uga, mean-uncertainty, mean-entropy or random [default: mean-uncertainty]; `compare` knows
+    /// more.
+    #[arg(long, value_name = "RULE", global = true, value_delimiter = ',')]
+    acquisition: Vec<String>,
     /// Networks in the ensemble [default: 5].
-    #[arg(long, value_name = "M", global = true, conflicts_with = "plan")]
+    #[arg(long, value_name = "M", global = true)]
     members: Option<usize>,
     /// Less of everything: a few minutes instead of ten.
     #[arg(long, global = true)]
@@ -105,48 +137,87 @@ struct Choices {
 /// The seed when none is given.
 const SEED: u64 = 1;
 
-fn score(text: &str) -> Result<Score, String> {
-    serde_json::from_value(serde_json::Value::String(text.to_owned()))
-        .map_err(|_| "use uga, mean-uncertainty, mean-entropy or random".to_owned())
+fn score(text: &str) -> Result<Score, clap::Error> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| {
+        let why = format!("--acquisition {text}: use uga, mean-uncertainty, mean-entropy or random");
+        wrong(ErrorKind::InvalidValue, &why)
+    })
+}
+
+fn wrong(kind: ErrorKind, why: &str) -> clap::Error {
+    Cli::command().error(kind, why)
 }
 
 impl Cli {
     /// What is to be done.
-    pub fn action(self) -> Action {
+    ///
+    /// # Errors
+    /// Options that do not go together, or a value that a command does not take.
+    pub fn action(self) -> Result<Action, clap::Error> {
         let choices = self.choices;
         let source = match self.command {
             None => Source::Drawn,
             Some(Command::Run { data, central }) => Source::Folders { data, central },
+            Some(Command::Compare { data, central, seeds, folds, device }) => {
+                let budgets = if choices.budget.is_empty() { vec![5, 10] } else { choices.budget };
+                return Ok(Action::Compare(Box::new(CompareOptions {
+                    data,
+                    central,
+                    out: choices.out,
+                    acquisition: choices.acquisition,
+                    budgets,
+                    rounds: choices.rounds.unwrap_or(1),
+                    seed: choices.seed.unwrap_or(SEED),
+                    seeds,
+                    folds,
+                    members: choices.members,
+                    quick: choices.quick,
+                    plan: choices.plan,
+                    device,
+                })));
+            }
             Some(Command::Mosaic { fields, width, height, glass, mask }) => {
                 let (out, seed) = (choices.out, choices.seed.unwrap_or(SEED));
-                return Action::Mosaic(MosaicOptions { fields, width, height, out, mask, seed, glass });
+                return Ok(Action::Mosaic(MosaicOptions { fields, width, height, out, mask, seed, glass }));
             }
         };
-        Action::Experiment(Box::new(experiment(source, choices)))
+        Ok(Action::Experiment(Box::new(experiment(source, choices)?)))
     }
 }
 
 /// The choices as options of an experiment. The seed of a plan file counts for the data, too.
-fn experiment(source: Source, choices: Choices) -> Options {
-    Options {
+fn experiment(source: Source, choices: Choices) -> Result<Options, clap::Error> {
+    let given = [
+        choices.seed.is_some(),
+        choices.rounds.is_some(),
+        choices.members.is_some(),
+        !choices.budget.is_empty(),
+        !choices.acquisition.is_empty(),
+    ];
+    if choices.plan.is_some() && given.contains(&true) {
+        let why = "--plan holds seed, rounds, budget, acquisition and members; change them there";
+        return Err(wrong(ErrorKind::ArgumentConflict, why));
+    }
+    if choices.budget.len() > 1 || choices.acquisition.len() > 1 {
+        return Err(wrong(ErrorKind::TooManyValues, "several values of --budget or --acquisition are for `compare`"));
+    }
+    Ok(Options {
         source,
         out: choices.out,
         seed: choices.seed.unwrap_or(SEED),
         sites: choices.sites,
         rounds: choices.rounds,
-        budget: choices.budget,
-        acquisition: choices.acquisition,
+        budget: choices.budget.first().copied(),
+        acquisition: choices.acquisition.first().map(|word| score(word)).transpose()?,
         members: choices.members,
         quick: choices.quick,
         plan: choices.plan,
         keep: choices.keep,
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -158,9 +229,9 @@ mod tests {
     fn options_go_before_and_after_the_command() {
         let parse = |line: &str| {
             let cli = Cli::try_parse_from(line.split(' '))?;
-            match cli.action() {
+            match cli.action()? {
                 Action::Experiment(options) => Ok::<_, clap::Error>(*options),
-                Action::Mosaic(other) => panic!("{other:?}"),
+                other => panic!("{other:?}"),
             }
         };
         let options = parse("x run --data d --central c --seed 3 --acquisition random --quick").unwrap();
@@ -170,15 +241,27 @@ mod tests {
         let wrong = parse("x --acquisition best").unwrap_err().to_string();
         assert!(wrong.contains("mean-uncertainty"), "{wrong}");
         assert!(parse("x --plan p.toml --rounds 2").is_err());
+        assert!(parse("x --budget 5,10").unwrap_err().to_string().contains("compare"));
     }
 
     #[test]
     fn a_mosaic_has_a_size_and_a_place() {
         let line = "x mosaic --fields f --width 900 --height 800 --out a/s.tif --seed 4 --glass 0.25";
-        let action = Cli::try_parse_from(line.split(' ')).unwrap().action();
+        let action = Cli::try_parse_from(line.split(' ')).unwrap().action().unwrap();
         let (fields, out) = ("f".into(), "a/s.tif".into());
         let expected = MosaicOptions { fields, width: 900, height: 800, out, mask: None, seed: 4, glass: 0.25 };
         assert_eq!(action, Action::Mosaic(expected));
         assert!(Cli::try_parse_from("x mosaic --fields f".split(' ')).is_err());
+    }
+
+    #[test]
+    fn a_comparison_takes_lists() {
+        let line =
+            "x compare --data d --central c --acquisition entropy,bald --budget 0,5 --rounds 2 --seeds 3 --plan p.toml";
+        let Action::Compare(options) = Cli::try_parse_from(line.split(' ')).unwrap().action().unwrap() else {
+            panic!("another action");
+        };
+        assert_eq!((options.acquisition.len(), &options.budgets[..], options.rounds), (2, &[0, 5][..], 2));
+        assert_eq!((options.seeds, options.folds, options.plan), (3, 2, Some("p.toml".into())));
     }
 }

@@ -2,6 +2,7 @@
 //! central centre, runs a real coordinator and real sites over loopback mutual TLS, and reports what came of it.
 
 pub mod cli;
+pub mod compare;
 pub mod draw;
 pub mod experiment;
 pub mod mosaic;

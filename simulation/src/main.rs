@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use clap::Parser;
 use consilium_simulation::cli::{Action, Cli};
+use consilium_simulation::compare::{CompareOptions, Compared, compare};
 use consilium_simulation::experiment::{ExperimentError, Finished, Options, dice_table, run};
 use consilium_simulation::mosaic::{MosaicOptions, mosaic};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,18 +21,22 @@ fn main() -> ExitCode {
         .map(|a| quoted(&a.to_string_lossy()))
         .skip(1)
         .fold("consilium-simulate".to_owned(), |line, arg| line + " " + &arg);
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let action = match Cli::try_parse().and_then(Cli::action) {
+        Ok(action) => action,
         Err(error) => {
             let code = if error.use_stderr() { 64 } else { 0 };
             let _ = error.print();
             return ExitCode::from(code);
         }
     };
-    let done = match cli.action() {
+    let done = match action {
         Action::Experiment(options) => start(*options, command).map(|finished| {
             println!("\n{}", dice_table(&finished.metrics));
             println!("{:.1} minutes. Report: {}", finished.seconds / 60.0, finished.report.display());
+        }),
+        Action::Compare(options) => start_comparison(*options, command).map(|done| {
+            println!("\n{}", done.table);
+            println!("{:.1} minutes. Report: {}", done.seconds / 60.0, done.report.display());
         }),
         Action::Mosaic(options) => make_mosaic(&options),
     };
@@ -73,6 +78,18 @@ fn start(options: Options, command: String) -> Result<Finished, ExperimentError>
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = LogFile { path: options.out.join("run.log"), file: OnceLock::new() };
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).init();
+    until_stopped(|shutdown| Box::pin(run(options, command, shutdown)))
+}
+
+fn start_comparison(options: CompareOptions, command: String) -> Result<Compared, ExperimentError> {
+    until_stopped(|shutdown| Box::pin(compare(options, command, shutdown)))
+}
+
+/// Runs work that a person may stop with Ctrl-C.
+fn until_stopped<T, F>(work: impl FnOnce(CancellationToken) -> F) -> Result<T, ExperimentError>
+where
+    F: Future<Output = Result<T, ExperimentError>>,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(ExperimentError::file(std::path::Path::new("the runtime's threads")))?;
     let shutdown = CancellationToken::new();
@@ -86,7 +103,7 @@ fn start(options: Options, command: String) -> Result<Finished, ExperimentError>
                 }
             }
         });
-        Box::pin(run(options, command, shutdown)).await
+        work(shutdown).await
     })
 }
 

@@ -4,6 +4,9 @@
 //! maps, settings and seed give the same patches: ties go to the first slide name, then the topmost, then the leftmost.
 
 mod candidates;
+mod describe;
+mod integral;
+mod rules;
 mod select;
 mod sums;
 mod uga;
@@ -11,6 +14,8 @@ mod uga;
 use serde::{Deserialize, Serialize};
 
 pub use candidates::candidates;
+pub use describe::{Aggregation, Candidate, Field, Layout, describe};
+pub use rules::{Budget, Rule, choose, choose_with_control};
 pub use select::select;
 pub use uga::{UgaScore, uga_score};
 

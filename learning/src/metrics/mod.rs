@@ -8,11 +8,13 @@
 
 mod calibration;
 mod confusion;
+mod ranking;
 
 use image::GrayImage;
 
 pub use calibration::{BINS, Calibration};
 pub use confusion::Confusion;
+pub use ranking::{aurc, error_auroc};
 
 use crate::scan::Strip;
 

@@ -28,6 +28,9 @@ const PYRAMID_BYTES: usize = 32 << 20;
 /// Longer side of the slide picture in overlays.
 pub const OVERLAY_SIDE: u32 = 1600;
 
+/// Memory that was freed is given back every so many rows.
+const TRIM_ROWS: u32 = 1024;
+
 /// Where the outputs of a scan are, and what the outlines hold. Pyramids are at the plan's spacing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanFiles {
@@ -177,6 +180,9 @@ impl Writers {
         };
         let written = || pyramids.par_iter_mut().try_for_each(|(plane, writer)| writer.push_rows(&plane.bytes(strip)));
         let (outlined, written) = rayon::join(outlined, written);
+        if (strip.y + strip.rows) / TRIM_ROWS > strip.y / TRIM_ROWS {
+            give_back();
+        }
         outlined.map_err(|e| failed(&self.files.outlines, e))?;
         Ok(written?)
     }

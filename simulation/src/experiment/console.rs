@@ -55,6 +55,14 @@ impl Console {
         }
     }
 
+    /// Something good to know.
+    pub(crate) fn note(&self, what: &str) {
+        match &self.bars {
+            Some(bars) => drop(bars.println(what)),
+            None => eprintln!("{what}"),
+        }
+    }
+
     /// Begins a stage.
     pub(crate) fn stage(&self, name: &str, total: u64) -> StageBar {
         let plain = self.bars.is_none();

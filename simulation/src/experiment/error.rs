@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use consilium_common::{Invalid, SiteId};
 use consilium_coordinator::CoordinatorError;
 use consilium_learning::dataset::DatasetError;
+use consilium_learning::engine::EngineError;
+use consilium_learning::network::WeightsError;
 use consilium_learning::slides::SlideError;
+use consilium_learning::training::TrainingError;
 use consilium_site_client::SiteError;
 
 use crate::draw::DrawError;
@@ -54,6 +57,12 @@ pub enum ExperimentError {
     /// A slide cannot be read.
     #[error(transparent)]
     Slide(#[from] SlideError),
+    /// The networks cannot be computed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A training failed.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
     /// The first ensemble could not be trained.
     #[error("training the first ensemble: {0}")]
     FirstEnsemble(SiteError),
@@ -74,6 +83,9 @@ pub enum ExperimentError {
     /// The study was aborted.
     #[error("the study did not finish: {0}")]
     Unfinished(String),
+    /// Weights of a first ensemble cannot be read or written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// The report could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),

@@ -21,14 +21,16 @@ use std::time::Instant;
 use consilium_common::Plan;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use console::Console;
 pub use console::dice_table;
+pub(crate) use demo_plan::{Material, plan as built_in_plan};
 pub use error::ExperimentError;
 pub use metrics::{Generation, Metrics, Patch, Rejected};
 pub use options::{Options, Source};
+pub(crate) use prepare::{find_sites, material_of};
 pub use timing::{Step, Timing};
 
 use collect::{Collected, collect};
-use console::Console;
 use prepare::{Prepared, portrait, prepare};
 use workspace::Workspace;
 
@@ -141,7 +143,7 @@ async fn steps(mut run: Run, own_plan: Option<Plan>, command: String) -> Result<
     Ok(Finished { metrics: story.metrics, report, seconds })
 }
 
-fn read_plan(path: &Path) -> Result<Plan, ExperimentError> {
+pub(crate) fn read_plan(path: &Path) -> Result<Plan, ExperimentError> {
     let text = std::fs::read_to_string(path).map_err(ExperimentError::file(path))?;
     Plan::from_toml(&text)
         .map_err(|e| ExperimentError::Usage(format!("{}: {}", path.display(), e.to_string().trim_end())))

@@ -87,6 +87,17 @@ fn link(
     workspace: &Workspace,
     console: &Console,
 ) -> Result<Prepared, ExperimentError> {
+    let names = find_sites(data, central, options.sites)?;
+    let material = material_of(data, &names, console)?;
+    for site in &names {
+        let folder = DataFolder::open(&data.join(site.as_str()))?;
+        overlay(&folder, site, site.as_str() == central, options.seed, &workspace.data(site.as_str()))?;
+    }
+    Ok(Prepared { sites: names, central: central.parse()?, material })
+}
+
+/// The folders with slides/ in a folder, sorted: the central site's and at most so many in all.
+pub(crate) fn find_sites(data: &Path, central: &str, most: Option<usize>) -> Result<Vec<SiteId>, ExperimentError> {
     let mut names: Vec<SiteId> = Vec::new();
     for entry in fs::read_dir(data).map_err(ExperimentError::file(data))? {
         let path = entry.map_err(ExperimentError::file(data))?.path();
@@ -105,32 +116,40 @@ fn link(
         )));
     };
     let central = names.remove(home);
-    names.truncate(options.sites.map_or(usize::MAX, |n| n - 1));
+    names.truncate(most.map_or(usize::MAX, |n| n - 1));
     names.push(central.clone());
     names.sort();
     if names.len() < 2 {
         return Err(ExperimentError::Usage(format!("{} needs at least one site beside {central}", data.display())));
     }
+    Ok(names)
+}
+
+/// What the built-in plan needs to know of data folders; slides that cannot be used are named.
+pub(crate) fn material_of(data: &Path, names: &[SiteId], console: &Console) -> Result<Material, ExperimentError> {
     let (mut classes, mut finest) = (1u8, f64::MAX);
-    for site in &names {
+    for site in names {
         let folder = DataFolder::open(&data.join(site.as_str()))?;
         for problem in &folder.problems {
             console.warn(&format!("{site}: {} is left out: {}", problem.slide, problem.why));
         }
-        let facts = overlay(&folder, site, *site == central, options.seed, &workspace.data(site.as_str()))?;
-        classes = classes.max(facts.highest_label);
-        finest = finest.min(facts.finest_mpp);
+        if folder.slides.is_empty() {
+            let why = folder.problems.first().map_or("it is empty".to_owned(), |p| format!("{}: {}", p.slide, p.why));
+            return Err(ExperimentError::Usage(format!("site {site} has no usable slide; {why}")));
+        }
+        for slide in &folder.slides {
+            classes = classes.max(slide.mask.as_deref().map_or(Ok(1), highest_label)?);
+            finest = finest.min(open_slide(&slide.path, slide.mpp)?.mpp().um_per_px());
+        }
     }
     let named = |c: u8| if classes == 1 { "foreground".to_owned() } else { format!("class-{c}") };
-    let title = format!("{} taught by {} sites", capital(&folder_name(data)), names.len());
-    let material = Material {
-        title,
+    Ok(Material {
+        title: format!("{} taught by {} sites", capital(&folder_name(data)), names.len()),
         classes: std::iter::once("background".to_owned()).chain((1..=classes).map(named)).collect(),
         spacing_um: finest * 2.0,
         drawn: false,
         sites: names.len(),
-    };
-    Ok(Prepared { sites: names, central, material })
+    })
 }
 
 fn folder_name(path: &Path) -> String {
@@ -142,20 +161,8 @@ fn capital(text: &str) -> String {
     chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// What the built-in plan needs to know of a folder.
-struct Facts {
-    highest_label: u8,
-    finest_mpp: f64,
-}
-
 /// Links a site's slides and masks into a folder of its own and writes the split.
-fn overlay(
-    folder: &DataFolder,
-    site: &SiteId,
-    central: bool,
-    seed: u64,
-    target: &Path,
-) -> Result<Facts, ExperimentError> {
+fn overlay(folder: &DataFolder, site: &SiteId, central: bool, seed: u64, target: &Path) -> Result<(), ExperimentError> {
     for sub in ["slides", "masks"] {
         let path = target.join(sub);
         fs::create_dir_all(&path).map_err(ExperimentError::file(&path))?;
@@ -164,12 +171,10 @@ fn overlay(
     let fail = |e: csv::Error| ExperimentError::Usage(format!("{}: {e}", table.display()));
     let mut writer = csv::Writer::from_path(&table).map_err(fail)?;
     writer.write_record(["slide", "mpp", "split"]).map_err(fail)?;
-    let mut facts = Facts { highest_label: 1, finest_mpp: f64::MAX };
     for (slide, split) in splits(&folder.slides, site, central, seed) {
         link_into(&slide.path, &target.join("slides"))?;
         if let Some(mask) = &slide.mask {
             link_into(mask, &target.join("masks"))?;
-            facts.highest_label = facts.highest_label.max(highest_label(mask)?);
         }
         let mpp = slide.mpp.map_or(String::new(), |m| m.um_per_px().to_string());
         let word = match split {
@@ -178,15 +183,8 @@ fn overlay(
             Split::Test => "test",
         };
         writer.write_record([slide.name.as_str(), &mpp, word]).map_err(fail)?;
-        let reader = open_slide(&slide.path, slide.mpp)?;
-        facts.finest_mpp = facts.finest_mpp.min(reader.mpp().um_per_px());
     }
-    writer.flush().map_err(ExperimentError::file(&table))?;
-    if facts.finest_mpp == f64::MAX {
-        let why = folder.problems.first().map_or("it is empty".to_owned(), |p| format!("{}: {}", p.slide, p.why));
-        return Err(ExperimentError::Usage(format!("site {site} has no usable slide; {why}")));
-    }
-    Ok(facts)
+    writer.flush().map_err(ExperimentError::file(&table))
 }
 
 /// The split of every slide: as the site gives it, else drawn from the seed and the site's name. Only slides with a mask

@@ -46,13 +46,18 @@ pub(crate) fn page(story: &Story, figures: &Figures) -> Result<String, ReportErr
         story.metrics.plan.short(),
         story.metrics.seed
     );
-    Ok(format!(
+    Ok(page_of(&story.plan.title, &body))
+}
+
+/// A page that needs nothing beside it.
+pub(crate) fn page_of(title: &str, body: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n\
          <body>\n<main>\n{body}\n</main>\n</body>\n</html>\n",
-        escape(&story.plan.title)
-    ))
+        escape(title)
+    )
 }
 
 const DICE_CAPTION: &str = "Dice on slides that nobody learned from: 1 is a perfect outline, 0 a miss. The bold line is \
@@ -63,14 +68,14 @@ const PATCHES_CAPTION: &str = "For each hospital, the least certain patch of its
 const SCATTER_CAPTION: &str = "Every patch that was asked for. Only asked patches have a correction, and they are the \
     uncertain ones, so the range to the left is missing and the correlation is weaker than over whole slides.";
 
-fn section(body: &mut String, title: &str, paragraphs: &[String]) {
+pub(crate) fn section(body: &mut String, title: &str, paragraphs: &[String]) {
     let _ = writeln!(body, "<h2>{}</h2>", escape(title));
     for text in paragraphs {
         let _ = writeln!(body, "<p>{}</p>", escape(text));
     }
 }
 
-fn figure(body: &mut String, svg: &str, caption: &str) {
+pub(crate) fn figure(body: &mut String, svg: &str, caption: &str) {
     let _ =
         writeln!(body, "<figure><div class=\"wide\">{svg}</div><figcaption>{}</figcaption></figure>", escape(caption));
 }

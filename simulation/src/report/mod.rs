@@ -9,8 +9,8 @@ mod chart_time;
 mod contact_sheet;
 mod html;
 mod raster;
-mod stats;
-mod svg;
+pub(crate) mod stats;
+pub(crate) mod svg;
 
 #[cfg(test)]
 pub(crate) mod sample;
@@ -82,6 +82,13 @@ pub(crate) struct Figures {
     pub(crate) scatter: String,
     pub(crate) time: String,
     pub(crate) patches: Option<String>,
+}
+
+pub(crate) use html::{figure, page_of, section};
+
+/// A figure as the bytes of a PNG.
+pub(crate) fn png_of(svg: &str) -> Result<Vec<u8>, ReportError> {
+    raster::png_of(svg, PNG_SCALE)
 }
 
 /// Device pixels per CSS pixel of the PNG figures: 200 dpi at the size of a text column.

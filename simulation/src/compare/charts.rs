@@ -1,0 +1,95 @@
+//! The figures of a comparison.
+
+use super::summary::{Row, Summary};
+use crate::report::svg::{Anchor, Ink, Svg, tick_text, ticks};
+
+const WIDTH: f64 = 760.0;
+const LEFT: f64 = 176.0;
+const RIGHT: f64 = 150.0;
+const TOP: f64 = 40.0;
+const BOTTOM: f64 = 52.0;
+/// Height of an arm.
+const LINE: f64 = 22.0;
+
+/// Mean Dice of every arm at a budget with its interval, the best first; the dashed line is the first ensemble.
+pub(super) fn arms(summary: &Summary, budget: u32) -> String {
+    let mut rows: Vec<(&Row, f64, f64, f64)> = summary
+        .rows
+        .iter()
+        .filter(|row| row.budget == budget)
+        .filter_map(|row| row.dice.map(|dice| (row, dice.mean, dice.low, dice.high)))
+        .collect();
+    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let first = summary.rows.iter().find(|row| row.budget == 0).and_then(|row| row.dice).map(|dice| dice.mean);
+    let height = TOP + BOTTOM + LINE * rows.len() as f64;
+    let mut svg = Svg::new(WIDTH, height, &format!("Mean Dice by arm with {budget} patches a site"));
+    let lowest = rows.iter().map(|row| row.2).chain(first).fold(1.0, f64::min);
+    let highest = rows.iter().map(|row| row.3).chain(first).fold(0.0, f64::max);
+    let room = (highest - lowest).max(0.01) * 0.05;
+    let (low, high) = ((lowest - room).max(0.0), (highest + room).min(1.0));
+    let x_of = |dice: f64| LEFT + (dice - low) / (high - low) * (WIDTH - LEFT - RIGHT);
+    let marks = ticks(low, high, 6);
+    let step = if marks.len() > 1 { marks[1] - marks[0] } else { 0.1 };
+    for value in marks {
+        svg.grid((x_of(value), TOP), (x_of(value), height - BOTTOM));
+        let at = (x_of(value), height - BOTTOM + 18.0);
+        svg.text(at, 12.0, Anchor::Middle, Ink::Soft, &tick_text(value, step));
+    }
+    if let Some(first) = first {
+        svg.polyline(&[(x_of(first), TOP), (x_of(first), height - BOTTOM)], Ink::Soft, 1.4, Some("5 4"));
+        let text = format!("first ensemble {first:.3}");
+        svg.text((x_of(first), TOP - 8.0), 12.0, Anchor::Middle, Ink::Soft, &text);
+    }
+    for (index, (row, mean, from, to)) in rows.into_iter().enumerate() {
+        let y = TOP + LINE * (index as f64 + 0.5);
+        let ink = match row.arm.as_str() {
+            "random" | "foreground-random" => Ink::Series(1),
+            "uga" => Ink::Series(2),
+            "full" => Ink::Soft,
+            _ => Ink::Series(0),
+        };
+        svg.text((LEFT - 12.0, y + 4.5), 13.0, Anchor::End, Ink::Text, &row.arm);
+        svg.line((x_of(from), y), (x_of(to), y), ink, 2.0);
+        svg.mark((x_of(mean), y), 4.8, ink, 0);
+        let figures = format!("{mean:.3}  ({from:.3} to {to:.3})");
+        svg.text((WIDTH - RIGHT + 12.0, y + 4.0), 11.5, Anchor::Start, Ink::Soft, &figures);
+    }
+    let middle = (LEFT + WIDTH - RIGHT) / 2.0;
+    let axis = format!("mean Dice on held-out fields with {budget} patches a site, 95 % interval over fields");
+    svg.text((middle, height - 12.0), 13.0, Anchor::Middle, Ink::Text, &axis);
+    svg.finish()
+}
+
+/// Side of a square figure, and its margins.
+const SQUARE: f64 = 430.0;
+const MARGIN: (f64, f64) = (62.0, 54.0);
+
+/// Points in a square of given ranges, with a line of perfect agreement if both are shares.
+pub(super) fn points(title: &str, axes: (&str, &str), points: &[(f64, f64)], diagonal: bool, note: &str) -> String {
+    let mut svg = Svg::new(WIDTH, SQUARE, title);
+    let most = if diagonal { 1.0 } else { points.iter().map(|p| p.0).fold(0.05, f64::max) * 1.04 };
+    let x_of = |x: f64| MARGIN.0 + x / most * (WIDTH - MARGIN.0 - RIGHT);
+    let y_of = |y: f64| SQUARE - MARGIN.1 - y * (SQUARE - MARGIN.1 - 18.0);
+    for value in ticks(0.0, 1.0, 5) {
+        svg.grid((MARGIN.0, y_of(value)), (WIDTH - RIGHT, y_of(value)));
+        svg.text((MARGIN.0 - 8.0, y_of(value) + 4.0), 12.0, Anchor::End, Ink::Soft, &tick_text(value, 0.2));
+    }
+    let marks = ticks(0.0, most, 6);
+    let step = if marks.len() > 1 { marks[1] - marks[0] } else { 0.1 };
+    for value in marks {
+        svg.line((x_of(value), y_of(0.0)), (x_of(value), y_of(0.0) + 4.0), Ink::Soft, 1.0);
+        svg.text((x_of(value), y_of(0.0) + 18.0), 12.0, Anchor::Middle, Ink::Soft, &tick_text(value, step));
+    }
+    svg.line((MARGIN.0, y_of(0.0)), (WIDTH - RIGHT, y_of(0.0)), Ink::Soft, 1.0);
+    if diagonal {
+        svg.polyline(&[(x_of(0.0), y_of(0.0)), (x_of(1.0), y_of(1.0))], Ink::Soft, 1.2, Some("5 4"));
+    }
+    let radius = if points.len() > 200 { 2.4 } else { 4.4 };
+    for &(x, y) in points {
+        svg.mark((x_of(x), y_of(y)), radius, Ink::Series(0), 0);
+    }
+    svg.text(((MARGIN.0 + WIDTH - RIGHT) / 2.0, SQUARE - 12.0), 13.0, Anchor::Middle, Ink::Text, axes.0);
+    svg.upright((16.0, (18.0 + SQUARE - MARGIN.1) / 2.0), 13.0, axes.1);
+    svg.strong((WIDTH - RIGHT + 12.0, 34.0), 13.0, Anchor::Start, Ink::Text, note);
+    svg.finish()
+}

@@ -1,0 +1,107 @@
+//! The fields of all sites in memory, and which of them are held out in which fold.
+
+use std::path::Path;
+
+use consilium_common::SiteId;
+use consilium_common::plan::Task;
+use consilium_learning::dataset::{DataFolder, SlideEntry};
+use consilium_learning::network::random;
+use consilium_learning::scan::colour_class;
+use consilium_learning::slides::{open_slide, read_at, read_mask_at, size_at};
+use consilium_learning::tissue::TissueMask;
+use image::{GrayImage, RgbImage};
+
+use crate::experiment::ExperimentError;
+
+/// A field with its truth, at the plan's spacing.
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) image: RgbImage,
+    /// The class of every pixel; 255 is not labelled.
+    pub(super) labels: GrayImage,
+    /// 1 on tissue, else 0.
+    pub(super) tissue: Vec<u8>,
+    /// Black, white, or ordinary, as UGA's filters want it.
+    pub(super) colour: Vec<u8>,
+}
+
+/// A site and its fields, by name.
+pub(super) struct Site {
+    pub(super) id: SiteId,
+    pub(super) central: bool,
+    pub(super) fields: Vec<Field>,
+}
+
+impl Site {
+    /// Reads all slides of a data folder that have masks.
+    pub(super) fn load(id: SiteId, central: bool, folder: &Path, task: &Task) -> Result<Self, ExperimentError> {
+        let data = DataFolder::open(folder)?;
+        let masked = data.slides.iter().filter(|slide| slide.mask.is_some());
+        let fields = masked.map(|slide| field(slide, task).map_err(|why| unusable(&slide.path, &why)));
+        let fields = fields.collect::<Result<Vec<_>, _>>()?;
+        if fields.len() < 2 {
+            return Err(unusable(
+                folder,
+                "has fewer than two slides with masks; some are learned from, others held out",
+            ));
+        }
+        Ok(Self { id, central, fields })
+    }
+
+    /// Indices of the fields that are held out in a fold, and of the others. Every field is held out in one fold.
+    pub(super) fn split(&self, seed: u64, fold: usize, folds: usize) -> (Vec<usize>, Vec<usize>) {
+        let mut order: Vec<usize> = (0..self.fields.len()).collect();
+        // Each field's place in the order is a draw of its own, whatever fields there are beside it.
+        order.sort_by_key(|&index| (random::seed(&format!("{seed}/{}/{}", self.id, self.fields[index].name)), index));
+        let (mut held_out, mut others) = (Vec::new(), Vec::new());
+        for (place, index) in order.into_iter().enumerate() {
+            if place % folds == fold { held_out.push(index) } else { others.push(index) }
+        }
+        held_out.sort_unstable();
+        others.sort_unstable();
+        (held_out, others)
+    }
+}
+
+fn unusable(path: &Path, why: &str) -> ExperimentError {
+    ExperimentError::Usage(format!("{}: {why}", path.display()))
+}
+
+fn field(slide: &SlideEntry, task: &Task) -> Result<Field, String> {
+    let mask = slide.mask.as_ref().ok_or("has no reference mask")?;
+    let reader = open_slide(&slide.path, slide.mpp).map_err(|e| e.to_string())?;
+    let (width, height) = size_at(reader.as_ref(), task.spacing_um);
+    let image = read_at(reader.as_ref(), task.spacing_um, 0, 0, width, height).map_err(|e| e.to_string())?;
+    let labels = read_mask_at(mask, reader.as_ref(), task.spacing_um, task.classes.len()).map_err(|e| e.to_string())?;
+    let tissue = TissueMask::of(reader.as_ref()).map_err(|e| e.to_string())?.at(width, height);
+    let tissue = tissue.as_raw().iter().map(|&value| u8::from(value != 0)).collect();
+    let colour = image.pixels().map(|pixel| colour_class(pixel.0)).collect();
+    Ok(Field { name: slide.name.clone(), image, labels, tissue, colour })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_held_out_once() {
+        let field = |name: &str| Field {
+            name: name.into(),
+            image: RgbImage::new(1, 1),
+            labels: GrayImage::new(1, 1),
+            tissue: vec![1],
+            colour: vec![0],
+        };
+        let fields = ["a", "b", "c", "d", "e"].map(field).into();
+        let site = Site { id: "s".parse().unwrap(), central: false, fields };
+        for seed in 0..5 {
+            let mut all: Vec<usize> = (0..2).flat_map(|fold| site.split(seed, fold, 2).0).collect();
+            all.sort_unstable();
+            assert_eq!(all, [0, 1, 2, 3, 4]);
+            let (held_out, others) = site.split(seed, 0, 2);
+            assert!(held_out.len() == 3 && others.len() == 2 && held_out.iter().all(|i| !others.contains(i)));
+        }
+        let splits: std::collections::BTreeSet<_> = (0..20).map(|seed| site.split(seed, 0, 2)).collect();
+        assert!(splits.len() > 5, "another seed splits otherwise");
+    }
+}

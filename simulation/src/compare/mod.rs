@@ -1,0 +1,232 @@
+//! Acquisition rules against each other: the same first ensembles, the same patches' worth of a pathologist's time, every
+//! field held out once. What is finished is kept, so that a comparison that was stopped goes on where it was, to the
+//! same bytes.
+
+mod arms;
+mod cell;
+mod charts;
+mod fields;
+mod generation;
+mod look;
+mod options;
+mod report;
+mod statistics;
+mod summary;
+mod world;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use consilium_common::plan::Task;
+use consilium_common::{Plan, SiteId};
+use consilium_learning::network::MemberWeights;
+use consilium_learning::training::{Trainer, TrainingImage};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+pub use options::CompareOptions;
+
+use crate::experiment::{Console, ExperimentError, find_sites, material_of};
+use arms::Arm;
+use cell::Cell;
+use fields::Site;
+use generation::Members;
+use summary::Summary;
+use world::{Setting, World};
+
+/// What a comparison leaves behind.
+pub struct Compared {
+    /// The report.
+    pub report: PathBuf,
+    /// The table for a terminal.
+    pub table: String,
+    /// Seconds that this run took, without what was there before.
+    pub seconds: f64,
+}
+
+/// Runs a comparison, or what is missing of it. `command` is the command line that does it again, for the report.
+///
+/// # Errors
+/// When options, plan or data cannot be used, the folder holds another comparison, something fails, or `shutdown` is
+/// cancelled; what was finished stays.
+pub async fn compare(
+    options: CompareOptions,
+    command: String,
+    shutdown: CancellationToken,
+) -> Result<Compared, ExperimentError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let watcher = tokio::spawn({
+        let stop = Arc::clone(&stop);
+        async move {
+            shutdown.cancelled().await;
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    let done = tokio::task::spawn_blocking(move || run(&options, &command, &stop)).await;
+    watcher.abort();
+    done.map_err(|_| ExperimentError::EndedEarly("the comparison".into()))?
+}
+
+fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Compared, ExperimentError> {
+    let since = Instant::now();
+    let arms = options.arms()?;
+    let console = Console::new();
+    let names = find_sites(&options.data, &options.central, None)?;
+    let plan = options.plan(&material_of(&options.data, &names, &console)?)?;
+    let sites = load(options, &names, &plan.task, &console)?;
+    let folder = Folder::open(options, &plan, &sites)?;
+    let (trainer, why) = Trainer::on(options.device)?;
+    console.note(&why);
+    let go_on = || !stop.load(Ordering::Relaxed);
+    let setting =
+        Setting { sites: &sites, plan: &plan, device: options.device, trainer, rounds: options.rounds, go_on: &go_on };
+    let worlds: Vec<(u64, usize)> =
+        options.seeds().flat_map(|seed| (0..options.folds).map(move |fold| (seed, fold))).collect();
+    let wanted = wanted(&arms, &options.budgets);
+    let bar = console.stage("cells", (worlds.len() * wanted.len()) as u64);
+    let mut cells = Vec::new();
+    for &(seed, fold) in &worlds {
+        let mut world: Option<World<'_>> = None;
+        for (arm, budget) in &wanted {
+            let name = format!("seed-{seed}-fold-{fold}-{}-{budget}", arm.map_or("first", |arm| arm.name.as_str()));
+            let path = folder.cells.join(format!("{name}.json"));
+            let cell = match read::<Cell>(&path)? {
+                Some(cell) => cell,
+                None => {
+                    if world.is_none() {
+                        let first = first_ensemble(&folder, &setting, seed, fold, options.folds)?;
+                        world = Some(World::new(&setting, seed, fold, options.folds, first));
+                    }
+                    let Some(world) = &world else { continue };
+                    let cell = match arm {
+                        None => world.baseline()?,
+                        Some(arm) => world.cell(arm, *budget)?,
+                    };
+                    write(&path, &cell)?;
+                    cell
+                }
+            };
+            cells.push(cell);
+            bar.advance(1);
+        }
+    }
+    bar.finish(&format!("{} cells of {} arms", cells.len(), arms.len()));
+    let summary = Summary::of(&cells);
+    write(&folder.out.join("summary.json"), &summary)?;
+    let report = report::write(&folder.out, &summary, &cells, command)?;
+    Ok(Compared { report, table: summary.table(), seconds: since.elapsed().as_secs_f64() })
+}
+
+/// Every arm with every budget, the first ensemble first. Of the whole data there is no budget.
+fn wanted<'a>(arms: &'a [Arm], budgets: &[u32]) -> Vec<(Option<&'a Arm>, u32)> {
+    let mut wanted = vec![(None, 0)];
+    for arm in arms {
+        let spent = budgets.iter().copied().filter(|&budget| budget > 0);
+        match arm.kind {
+            arms::Kind::Full => wanted.extend(spent.max().map(|budget| (Some(arm), budget))),
+            _ => wanted.extend(spent.map(|budget| (Some(arm), budget))),
+        }
+    }
+    wanted
+}
+
+fn load(
+    options: &CompareOptions,
+    names: &[SiteId],
+    task: &Task,
+    console: &Console,
+) -> Result<Vec<Site>, ExperimentError> {
+    let bar = console.stage("reading fields", names.len() as u64);
+    let mut sites = Vec::new();
+    for id in names {
+        let (central, folder) = (id.as_str() == options.central, options.data.join(id.as_str()));
+        sites.push(Site::load(id.clone(), central, &folder, task)?);
+        bar.advance(1);
+    }
+    let fields: usize = sites.iter().map(|site| site.fields.len()).sum();
+    bar.finish(&format!("{fields} fields of {} sites", sites.len()));
+    Ok(sites)
+}
+
+/// The first ensemble of a seed and fold, trained at the central site on what is not held out there.
+fn first_ensemble(
+    folder: &Folder,
+    setting: &Setting<'_>,
+    seed: u64,
+    fold: usize,
+    folds: usize,
+) -> Result<Members, ExperimentError> {
+    let dir = folder.models.join(format!("seed-{seed}-fold-{fold}"));
+    let path = |member: usize| dir.join(format!("member-{member}.safetensors"));
+    let plan = setting.plan;
+    if (0..plan.members).all(|member| path(member).exists()) {
+        let read = |member| MemberWeights::read(&path(member), &plan.architecture);
+        return Ok((0..plan.members).map(read).collect::<Result<_, _>>()?);
+    }
+    let mut images = Vec::new();
+    for site in setting.sites.iter().filter(|site| site.central) {
+        let (_, learn) = site.split(seed, fold, folds);
+        images.extend(learn.into_iter().map(|field| {
+            let field = &site.fields[field];
+            TrainingImage { image: field.image.clone(), labels: field.labels.clone() }
+        }));
+    }
+    let members = generation::first(plan, setting.trainer, &images, seed, setting.go_on)?;
+    fs::create_dir_all(&dir).map_err(ExperimentError::file(&dir))?;
+    for (index, member) in members.iter().enumerate() {
+        member.write(&path(index))?;
+    }
+    Ok(members)
+}
+
+/// Where a comparison is kept.
+struct Folder {
+    out: PathBuf,
+    cells: PathBuf,
+    models: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder, or goes on with the comparison that it holds if that has the same terms.
+    fn open(options: &CompareOptions, plan: &Plan, sites: &[Site]) -> Result<Self, ExperimentError> {
+        let out = options.out.clone();
+        let (cells, models) = (out.join("cells"), out.join("models"));
+        for dir in [&out, &cells, &models] {
+            fs::create_dir_all(dir).map_err(ExperimentError::file(dir))?;
+        }
+        let (path, terms) = (out.join("terms.json"), options.terms(plan, sites));
+        match read::<serde_json::Value>(&path)? {
+            None => write(&path, &terms)?,
+            Some(there) if there == terms => {}
+            Some(_) => {
+                return Err(ExperimentError::Usage(format!(
+                    "{} holds a comparison with another plan, data, folds, rounds or device; take another --out, or the \
+                     same options again (arms, budgets and seeds may be added)",
+                    out.display()
+                )));
+            }
+        }
+        Ok(Self { out, cells, models })
+    }
+}
+
+/// A JSON file; none where there is none.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ExperimentError> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|source| ExperimentError::json(path, source)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ExperimentError::file(path)(error)),
+    }
+}
+
+/// Writes a JSON file whole or not at all.
+fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), ExperimentError> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| ExperimentError::json(path, source))?;
+    bytes.push(b'\n');
+    let part = path.with_extension("part");
+    fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).map_err(ExperimentError::file(path))
+}

@@ -1,0 +1,339 @@
+//! One seed and fold: the first ensemble, what it sees, and what each arm makes of it.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+use consilium_common::Plan;
+use consilium_common::plan::{Acquisition, Score, UNLABELLED};
+use consilium_learning::acquisition::{
+    self, Budget, Candidate, Layout, PatchBox, Rule, ScoredPatch, candidates, choose, describe,
+};
+use consilium_learning::engine::{self, Device, Engine};
+use consilium_learning::metrics::Confusion;
+use consilium_learning::network::{InputScale, Predictor};
+use consilium_learning::training::{Trainer, TrainingImage};
+use consilium_learning::uncertainty::uncertainty_map;
+use image::imageops;
+
+use super::arms::{Arm, Kind};
+use super::cell::{Cell, PatchFigures, SiteFigures, field_figures};
+use super::fields::{Field, Site};
+use super::generation::{Members, aggregated, fine_tuned};
+use super::look::{Look, look};
+use crate::experiment::ExperimentError;
+
+/// What all worlds of a comparison share.
+pub(super) struct Setting<'a> {
+    pub(super) sites: &'a [Site],
+    pub(super) plan: &'a Plan,
+    pub(super) device: Device,
+    pub(super) trainer: Trainer,
+    pub(super) rounds: u32,
+    pub(super) go_on: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// A box of a site's field.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    field: usize,
+    patch: PatchBox,
+}
+
+/// A feature of a box and those of its quarters.
+type Features = BTreeMap<PatchBox, (Vec<f32>, Vec<Vec<f32>>)>;
+
+/// One seed and fold.
+pub(super) struct World<'a> {
+    setting: &'a Setting<'a>,
+    seed: u64,
+    fold: usize,
+    /// Of each site: fields held out, fields to learn from.
+    splits: Vec<(Vec<usize>, Vec<usize>)>,
+    first: Members,
+    /// What the first ensemble sees of the fields to learn from, by site; of the central site nothing.
+    looks: OnceCell<Vec<Vec<Look>>>,
+    features: OnceCell<Vec<Vec<Features>>>,
+    /// Misclassified pixels of each true class on the central site's held-out fields.
+    errors: OnceCell<Vec<u64>>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(setting: &'a Setting<'a>, seed: u64, fold: usize, folds: usize, first: Members) -> Self {
+        let splits = setting.sites.iter().map(|site| site.split(seed, fold, folds)).collect();
+        let (looks, features, errors) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { setting, seed, fold, splits, first, looks, features, errors }
+    }
+
+    /// The first ensemble by itself.
+    pub(super) fn baseline(&self) -> Result<Cell, ExperimentError> {
+        self.figures("first ensemble", 0, &self.first, &vec![Vec::new(); self.splits.len()])
+    }
+
+    /// An arm with its budget, which is spent in the setting's rounds.
+    pub(super) fn cell(&self, arm: &Arm, budget: u32) -> Result<Cell, ExperimentError> {
+        let (sites, rounds) = (self.setting.sites, self.setting.rounds);
+        let mut generation = self.first.clone();
+        let mut asked: Vec<Vec<Asked>> = vec![Vec::new(); sites.len()];
+        for round in 0..rounds {
+            let share = budget * (round + 1) / rounds - budget * round / rounds;
+            if arm.kind != Kind::Full {
+                let later = if round == 0 { None } else { Some(self.look_at_all(&generation)?) };
+                let looks = later.as_ref().map_or_else(|| self.looks(), Ok)?;
+                for (index, site) in sites.iter().enumerate().filter(|(_, site)| !site.central) {
+                    let text = format!("{}/{}/round-{}/select", self.seed, site.id, round + 1);
+                    let more = self.ask(arm, index, &looks[index], &asked[index], share, round, &text)?;
+                    asked[index].extend(more);
+                }
+            }
+            generation = self.round(&generation, arm, &asked, round)?;
+        }
+        self.figures(&arm.name, budget, &generation, &asked)
+    }
+
+    /// Fine-tunes at every site that has something to learn from, and aggregates.
+    fn round(&self, from: &Members, arm: &Arm, asked: &[Vec<Asked>], round: u32) -> Result<Members, ExperimentError> {
+        let Setting { sites, plan, trainer, go_on, .. } = *self.setting;
+        let mut updates = Vec::new();
+        for (index, site) in sites.iter().enumerate() {
+            let whole = site.central || arm.kind == Kind::Full;
+            let images: Vec<TrainingImage> = if whole {
+                self.splits[index].1.iter().map(|&field| whole_image(&site.fields[field])).collect()
+            } else {
+                asked[index].iter().map(|asked| patch_image(&site.fields[asked.field], asked.patch)).collect()
+            };
+            if images.is_empty() {
+                continue;
+            }
+            let seed = format!("{}/{}/round-{}", self.seed, site.id, round + 1);
+            updates.push((1.0, fine_tuned(plan, trainer, from, &images, &seed, go_on)?));
+        }
+        aggregated(from, &updates)
+    }
+
+    fn engine(&self, members: &Members) -> Result<Engine, ExperimentError> {
+        let plan = self.setting.plan;
+        Ok(engine::open_members(self.setting.device, &plan.architecture, members, plan.scan.tile_px)?)
+    }
+
+    fn look_at_all(&self, members: &Members) -> Result<Vec<Vec<Look>>, ExperimentError> {
+        let engine = self.engine(members)?;
+        let mut all = Vec::new();
+        for (site, (_, learn)) in self.setting.sites.iter().zip(&self.splits) {
+            let fields = learn.iter().filter(|_| !site.central).map(|&field| &site.fields[field]);
+            let looks = fields.map(|field| {
+                if !(self.setting.go_on)() {
+                    return Err(ExperimentError::Stopped);
+                }
+                look(&engine, &self.setting.plan.scan, field)
+            });
+            all.push(looks.collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(all)
+    }
+
+    fn looks(&self) -> Result<&Vec<Vec<Look>>, ExperimentError> {
+        if let Some(looks) = self.looks.get() {
+            return Ok(looks);
+        }
+        let looks = self.look_at_all(&self.first)?;
+        Ok(self.looks.get_or_init(|| looks))
+    }
+
+    /// The boxes that a site is asked about.
+    #[expect(clippy::too_many_arguments, reason = "what a choice depends on")]
+    fn ask(
+        &self,
+        arm: &Arm,
+        site: usize,
+        looks: &[Look],
+        before: &[Asked],
+        budget: u32,
+        round: u32,
+        seed: &str,
+    ) -> Result<Vec<Asked>, ExperimentError> {
+        let learn = &self.splits[site].1;
+        let fields = &self.setting.sites[site].fields;
+        let by_name = |name: &str| learn.iter().copied().find(|&field| fields[field].name == name);
+        let taken = |field: usize| {
+            before.iter().filter(|asked| asked.field == field).map(|asked| asked.patch).collect::<Vec<PatchBox>>()
+        };
+        let chosen: Vec<(String, PatchBox)> = match &arm.kind {
+            Kind::Full => Vec::new(),
+            Kind::Uga => {
+                let settings = Acquisition { score: Score::Uga, budget, ..self.setting.plan.acquisition.clone() };
+                let mut all: Vec<ScoredPatch> = Vec::new();
+                for (&field, look) in learn.iter().zip(looks) {
+                    all.extend(candidates(&look.strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?);
+                }
+                acquisition::select(all, &settings, seed).into_iter().map(|p| (p.slide, p.patch)).collect()
+            }
+            Kind::Rule { rule, .. } => {
+                let mut all = Vec::new();
+                for (place, (&field, look)) in learn.iter().zip(looks).enumerate() {
+                    let mut found = self.described(arm, &fields[field], look);
+                    found.retain(|candidate| !taken(field).iter().any(|other| other.overlaps(&candidate.patch)));
+                    if rule.needs_features() {
+                        self.fill_features(site, place, &mut found);
+                    }
+                    all.extend(found);
+                }
+                let rule = match rule {
+                    Rule::ClassError { foreground_weight, .. } => {
+                        Rule::ClassError { errors: self.class_errors()?.clone(), foreground_weight: *foreground_weight }
+                    }
+                    other => other.clone(),
+                };
+                let places = choose(&rule, &all, &Budget::of(budget), round, self.setting.rounds, seed);
+                places.into_iter().map(|place| (all[place].slide.clone(), all[place].patch)).collect()
+            }
+        };
+        Ok(chosen.into_iter().filter_map(|(name, patch)| Some(Asked { field: by_name(&name)?, patch })).collect())
+    }
+
+    fn layout(&self, aggregation: acquisition::Aggregation) -> Layout {
+        let Acquisition { patch_px: side, min_tissue, .. } = self.setting.plan.acquisition;
+        Layout { side, stride: side / 2, min_tissue, aggregation }
+    }
+
+    fn described(&self, arm: &Arm, field: &Field, look: &Look) -> Vec<Candidate> {
+        let Kind::Rule { map, aggregation, .. } = &arm.kind else { return Vec::new() };
+        let pixels = look.strip.labels.len();
+        let map = uncertainty_map(*map, &look.probabilities, look.members, look.classes);
+        let mut mean = vec![0.0f32; look.classes * pixels];
+        for planes in look.probabilities.chunks_exact(look.classes * pixels) {
+            mean.iter_mut().zip(planes).for_each(|(sum, p)| *sum += p / look.members as f32);
+        }
+        let seen = acquisition::Field {
+            slide: &field.name,
+            width: field.image.width(),
+            height: field.image.height(),
+            classes: look.classes,
+            tissue: &look.strip.tissue,
+            excluded: &vec![0; pixels],
+            labels: &look.strip.labels,
+            mean: &mean,
+            map: &map,
+        };
+        describe(&seen, &self.layout(*aggregation))
+    }
+
+    /// Features are those of the first ensemble's first member: what is alike stays alike while it learns.
+    fn fill_features(&self, site: usize, place: usize, candidates: &mut [Candidate]) {
+        let features = &self.features.get_or_init(|| self.all_features())[site][place];
+        for candidate in candidates {
+            if let Some((feature, parts)) = features.get(&candidate.patch) {
+                (candidate.feature, candidate.parts) = (feature.clone(), parts.clone());
+            }
+        }
+    }
+
+    fn all_features(&self) -> Vec<Vec<Features>> {
+        let predictor = Predictor::of_members(&self.setting.plan.architecture, &self.first[..1]);
+        let side = self.setting.plan.acquisition.patch_px;
+        let feature = |field: &Field, x: u32, y: u32, side: u32| {
+            let tile = imageops::crop_imm(&field.image, x, y, side, side).to_image();
+            predictor.features(0, &tile, &InputScale::RGB_TO_01)
+        };
+        let of_field = |field: &Field| {
+            let (width, height) = field.image.dimensions();
+            let mut features = Features::new();
+            for (y, x) in
+                boxes(height, side).into_iter().flat_map(|y| boxes(width, side).into_iter().map(move |x| (y, x)))
+            {
+                let half = side / 2;
+                let parts = [(0, 0), (half, 0), (0, half), (half, half)];
+                let parts = parts.map(|(dx, dy)| feature(field, x + dx, y + dy, half)).to_vec();
+                features.insert(PatchBox { x, y, side }, (feature(field, x, y, side), parts));
+            }
+            features
+        };
+        let of_site = |(site, (_, learn)): (&Site, &(Vec<usize>, Vec<usize>))| {
+            learn.iter().filter(|_| !site.central).map(|&field| of_field(&site.fields[field])).collect()
+        };
+        self.setting.sites.iter().zip(&self.splits).map(of_site).collect()
+    }
+
+    fn class_errors(&self) -> Result<&Vec<u64>, ExperimentError> {
+        if let Some(errors) = self.errors.get() {
+            return Ok(errors);
+        }
+        let (engine, classes) = (self.engine(&self.first)?, self.setting.plan.architecture.classes);
+        let mut confusion = Confusion::new(classes);
+        for (site, (held_out, _)) in self.setting.sites.iter().zip(&self.splits).filter(|(site, _)| site.central) {
+            for &field in held_out {
+                let look = look(&engine, &self.setting.plan.scan, &site.fields[field])?;
+                confusion.add(&look.strip.labels, site.fields[field].labels.as_raw());
+            }
+        }
+        let errors = (0..classes).map(|class| confusion.false_negatives(class)).collect();
+        Ok(self.errors.get_or_init(|| errors))
+    }
+
+    fn figures(
+        &self,
+        arm: &str,
+        budget: u32,
+        members: &Members,
+        asked: &[Vec<Asked>],
+    ) -> Result<Cell, ExperimentError> {
+        let engine = self.engine(members)?;
+        let (in_depth, side) = (budget == 0, self.setting.plan.acquisition.patch_px);
+        let mut sites = Vec::new();
+        for (index, site) in self.setting.sites.iter().enumerate() {
+            let (held_out, learn) = &self.splits[index];
+            let mut fields = Vec::new();
+            for &field in held_out {
+                if !(self.setting.go_on)() {
+                    return Err(ExperimentError::Stopped);
+                }
+                let field = &site.fields[field];
+                fields.push(field_figures(field, &look(&engine, &self.setting.plan.scan, field)?, side, in_depth));
+            }
+            let pool: f64 = learn.iter().map(|&f| foreground(site.fields[f].labels.as_raw())).sum::<f64>();
+            let pool = pool / learn.len().max(1) as f64;
+            let patch = |asked: &Asked| {
+                let Asked { patch: PatchBox { x, y, side }, field } = *asked;
+                let field = &site.fields[field];
+                let labels = imageops::crop_imm(&field.labels, x, y, side, side).to_image();
+                let (foreground, field) = (foreground(labels.as_raw()), field.name.clone());
+                PatchFigures { field, x, y, side, foreground, foreground_of_pool: pool }
+            };
+            let patches = asked[index].iter().map(patch).collect();
+            sites.push(SiteFigures { site: site.id.to_string(), central: site.central, fields, patches });
+        }
+        Ok(Cell { seed: self.seed, fold: self.fold, arm: arm.to_owned(), budget, sites })
+    }
+}
+
+fn wrong(error: consilium_learning::scan::ScanError) -> ExperimentError {
+    ExperimentError::Usage(error.to_string())
+}
+
+/// First pixels of the boxes along one axis, as [`describe`] lays them.
+fn boxes(length: u32, side: u32) -> Vec<u32> {
+    let Some(last) = length.checked_sub(side) else { return Vec::new() };
+    let mut starts: Vec<u32> = (0..=last).step_by((side / 2).max(1) as usize).collect();
+    if starts.last() != Some(&last) {
+        starts.push(last);
+    }
+    starts
+}
+
+/// Share of the labelled pixels that are foreground.
+fn foreground(labels: &[u8]) -> f64 {
+    let labelled = labels.iter().filter(|&&label| label != UNLABELLED).count();
+    let foreground = labels.iter().filter(|&&label| label != UNLABELLED && label > 0).count();
+    foreground as f64 / labelled.max(1) as f64
+}
+
+fn whole_image(field: &Field) -> TrainingImage {
+    TrainingImage { image: field.image.clone(), labels: field.labels.clone() }
+}
+
+fn patch_image(field: &Field, patch: PatchBox) -> TrainingImage {
+    let PatchBox { x, y, side } = patch;
+    TrainingImage {
+        image: imageops::crop_imm(&field.image, x, y, side, side).to_image(),
+        labels: imageops::crop_imm(&field.labels, x, y, side, side).to_image(),
+    }
+}
