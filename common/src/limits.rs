@@ -24,7 +24,7 @@ pub const MAX_SITES: usize = 4096;
 pub const MAX_ROUNDS: u32 = 10_000;
 /// Patches that one round may ask of one site: far beyond what a pathologist corrects in a day.
 pub const MAX_BUDGET: u32 = 10_000;
-/// Answers of one network under dropout: beyond a hundred or so they change nothing.
+/// Answers of one network under dropout: more change hardly anything.
 pub const MAX_DROPOUT_PASSES: u32 = 64;
 /// Bytes of a plan or manifest document: text of a few kilobytes in practice.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;

@@ -61,7 +61,7 @@ enum Command {
         /// Parts of each site's fields, each held out once.
         #[arg(long, value_name = "K", default_value_t = 2)]
         folds: usize,
-        /// What computes: auto, cpu, onnx, or in a program built with it libtorch.
+        /// What computes: auto, cpu, onnx, cuda:N, or in a program built with it libtorch.
         #[arg(long, default_value_t = Device::Auto)]
         device: Device,
     },
@@ -169,6 +169,7 @@ impl Cli {
                     rounds: choices.rounds.unwrap_or(1),
                     seed: choices.seed.unwrap_or(SEED),
                     seeds,
+                    sites: choices.sites,
                     folds,
                     members: choices.members,
                     quick: choices.quick,

@@ -208,14 +208,12 @@ impl Scanner {
         let scan = &self.settings;
         let outlines = slide.tissue.as_deref().map(fingerprint);
         let text = format!(
-            "{VERSION} {} {} {} {} {} {} {:?} {} {:?} {} {outlines:?}",
+            "{VERSION} {} {} {} {:?} {:?} {} {:?} {} {outlines:?}",
             // Engines differ in the last bits.
             self.engine.name(),
             self.manifest,
             self.task.spacing_um,
-            scan.tile_px,
-            scan.step,
-            scan.min_tissue,
+            scan,
             slide.mpp,
             fingerprint(&slide.path),
             tissue.sensitivity,

@@ -159,14 +159,8 @@ impl Engine {
 /// The device's library is not there or unsuitable, or it cannot compute this ensemble. [`Device::Auto`] and
 /// [`Device::Cpu`] do not fail.
 pub fn open(device: Device, ensemble: &Ensemble, settings: &ScanSettings) -> Result<Engine, EngineError> {
-    let (manifest, arch) = (&ensemble.manifest, &ensemble.manifest.architecture);
-    let members = sources::with_dropout(arch, &ensemble.members, settings.dropout.as_ref());
-    let engine = open_as(device, arch, &members, manifest.conventions(), settings.tile_px)?;
-    Ok(if settings.mirror {
-        Engine { predictor: Box::new(sources::Mirrored(engine.predictor)), ..engine }
-    } else {
-        engine
-    })
+    let manifest = &ensemble.manifest;
+    open_for(device, &manifest.architecture, &ensemble.members, manifest.conventions(), settings)
 }
 
 /// As [`open`], for members that are not in a bundle (yet), to be used as our own, and tiles of `tile_px` x `tile_px`
@@ -180,7 +174,29 @@ pub fn open_members(
     members: &[MemberWeights],
     tile_px: u32,
 ) -> Result<Engine, EngineError> {
-    open_as(device, arch, members, Conventions::default(), tile_px)
+    let settings = ScanSettings { tile_px, ..ScanSettings::default() };
+    open_for(device, arch, members, Conventions::default(), &settings)
+}
+
+/// As [`open`], for members that are not in a bundle.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_for(
+    device: Device,
+    arch: &Architecture,
+    members: &[MemberWeights],
+    conventions: Conventions,
+    settings: &ScanSettings,
+) -> Result<Engine, EngineError> {
+    let members = sources::with_dropout(arch, members, settings.dropout.as_ref());
+    let engine = open_as(device, arch, &members, conventions, settings.tile_px)?;
+    Ok(if settings.mirror {
+        let why = format!("{}; each tile is also seen mirrored", engine.why);
+        Engine { predictor: Box::new(sources::Mirrored(engine.predictor)), why, ..engine }
+    } else {
+        engine
+    })
 }
 
 fn open_as(
@@ -200,7 +216,9 @@ fn open_as(
         Device::Libtorch(precision) => libtorch(None, precision),
         // ONNX Runtime knows cards too, in float32.
         Device::Cuda(card, precision) => match libtorch(Some(card), precision) {
-            Err(EngineError::NotBuilt) if precision == Precision::Fp32 => onnx(Place::Card(card)),
+            Err(EngineError::NotBuilt | EngineError::NoCard { .. }) if precision == Precision::Fp32 => {
+                onnx(Place::Card(card))
+            }
             result => result,
         },
         Device::Auto => return Ok(automatic(|| libtorch(Some(0), Precision::Fp32), onnx, on_cpu)),
@@ -216,15 +234,18 @@ fn automatic(
     cpu: impl FnOnce(String) -> Engine,
 ) -> Engine {
     let best = "auto takes the fastest that is there";
-    if let Ok(engine) = card() {
-        return engine.because(best.into());
-    }
+    let passed = match card() {
+        Ok(engine) => return engine.because(best.into()),
+        // Neither is news.
+        Err(EngineError::NotBuilt | EngineError::NoCard { cards: 0, .. }) => String::new(),
+        Err(why) => format!("; the card cannot be used: {why}"),
+    };
     let card = match onnx(Place::Card(0)) {
         Ok(engine) => return engine.because(best.into()),
         Err(EngineError::Library(why)) => return cpu(format!("auto found no faster engine: {why}")),
         // A library without CUDA is the usual case and no news.
-        Err(EngineError::NoCuda { .. }) => String::new(),
-        Err(why) => format!("; the card cannot be used: {why}"),
+        Err(EngineError::NoCuda { .. }) => passed,
+        Err(why) => format!("{passed}; the card cannot be used: {why}"),
     };
     match onnx(Place::Processor) {
         Ok(engine) => engine.because(format!("{best}{card}")),

@@ -6,6 +6,7 @@ mod buffer;
 mod convolution;
 mod ensemble;
 mod error;
+mod features;
 pub(crate) mod folded;
 pub(crate) mod graph;
 mod input;
@@ -22,6 +23,7 @@ pub(crate) mod weights;
 
 pub use ensemble::Ensemble;
 pub use error::WeightsError;
+pub use features::Features;
 pub use input::{InputScale, Shown};
 pub use predictor::Predictor;
 pub(crate) use softmax::softmax;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::convolution::{Epilogue, conv, pack_conv, pack_pointwise, pack_transposed, pointwise, transposed};
 use super::ensemble::Ensemble;
+use super::features::Features;
 use super::folded::{Folded, FoldedBlock, FoldedConv, FoldedLevel, FoldedLinear, FoldedStage};
 use super::input::InputScale;
 use super::kernels::Packed;
@@ -135,17 +136,21 @@ impl Predictor {
         out
     }
 
-    /// What the deepest stage of one member says of a tile, each feature averaged over the tile.
-    pub fn features(&self, member: usize, tile: &RgbImage, input: &InputScale) -> Vec<f32> {
+    /// What the deepest stage of one member says of an image, whose parts are then compared: statistics of the image are
+    /// those of all of it.
+    pub fn features(&self, member: usize, tile: &RgbImage, input: &InputScale) -> Features {
         let padded = |side: u32| side.next_multiple_of(self.total_stride) as usize;
         let (grid, beyond) =
             (Grid::new(padded(tile.height()), padded(tile.width())), input.beyond(self.conventions.padding));
-        let Some(deepest) = self.members[member].encode(planes_of(tile, grid, input, beyond)).pop() else {
-            return Vec::new();
-        };
-        let pixels = deepest.grid.pixels().max(1);
-        let mean = |plane: &[f32]| plane.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels as f64;
-        deepest.to_compact().chunks_exact(pixels).map(|plane| mean(plane) as f32).collect()
+        match self.members[member].encode(planes_of(tile, grid, input, beyond)).pop() {
+            Some(deepest) => Features {
+                stride: self.total_stride,
+                width: deepest.grid.width,
+                height: deepest.grid.height,
+                planes: deepest.to_compact(),
+            },
+            None => Features { stride: self.total_stride, width: 0, height: 0, planes: Vec::new() },
+        }
     }
 
     fn each_tile(

@@ -42,8 +42,8 @@ pub fn train_member(
         }
     }
     let weights = learner.weights()?;
-    match weights.first_bad_value() {
-        Some(_) => Err(TrainingError::Diverged { step: settings.iterations, what: "a weight" }),
-        None => Ok(TrainedMember { weights, earlier, losses }),
+    if earlier.iter().chain([&weights]).any(|weights| weights.first_bad_value().is_some()) {
+        return Err(TrainingError::Diverged { step: settings.iterations, what: "a weight" });
     }
+    Ok(TrainedMember { weights, earlier, losses })
 }

@@ -91,7 +91,8 @@ impl Arm {
             "typiclust" => of(Rule::Typiclust { neighbours: 20 }),
             "max-herding" => of(Rule::MaxHerding),
             "two-stage" => of(Rule::TwoStage { k1: 6, k2: 4 }),
-            // The errors are those of the first ensemble on its own held-out fields, filled in when they are known.
+            // The errors are those of the first ensemble on what it learned from, filled in when they are known: what is
+            // held out must not choose.
             "class-error" => of(Rule::ClassError { errors: Vec::new(), foreground_weight: 10.0 }),
             _ => None,
         };

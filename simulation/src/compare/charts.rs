@@ -55,7 +55,7 @@ pub(super) fn arms(summary: &Summary, budget: u32) -> String {
         svg.text((WIDTH - RIGHT + 12.0, y + 4.0), 11.5, Anchor::Start, Ink::Soft, &figures);
     }
     let middle = (LEFT + WIDTH - RIGHT) / 2.0;
-    let axis = format!("mean Dice on held-out fields with {budget} patches a site, 95 % interval over fields");
+    let axis = format!("mean Dice on held-out fields with {budget} patches a site, 95 % interval");
     svg.text((middle, height - 12.0), 13.0, Anchor::Middle, Ink::Text, &axis);
     svg.finish()
 }

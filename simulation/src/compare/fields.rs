@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use consilium_common::SiteId;
-use consilium_common::plan::Task;
+use consilium_common::{Digest, Plan, SiteId};
 use consilium_learning::dataset::{DataFolder, SlideEntry};
 use consilium_learning::network::random;
 use consilium_learning::scan::colour_class;
@@ -25,6 +24,16 @@ pub(super) struct Field {
     pub(super) colour: Vec<u8>,
 }
 
+impl Field {
+    /// Names everything that the field holds.
+    pub(super) fn digest(&self) -> String {
+        let mut bytes = self.image.as_raw().clone();
+        bytes.extend_from_slice(self.labels.as_raw());
+        bytes.extend_from_slice(&self.tissue);
+        Digest::of(&bytes).to_string()
+    }
+}
+
 /// A site and its fields, by name.
 pub(super) struct Site {
     pub(super) id: SiteId,
@@ -34,10 +43,10 @@ pub(super) struct Site {
 
 impl Site {
     /// Reads all slides of a data folder that have masks.
-    pub(super) fn load(id: SiteId, central: bool, folder: &Path, task: &Task) -> Result<Self, ExperimentError> {
+    pub(super) fn load(id: SiteId, central: bool, folder: &Path, plan: &Plan) -> Result<Self, ExperimentError> {
         let data = DataFolder::open(folder)?;
         let masked = data.slides.iter().filter(|slide| slide.mask.is_some());
-        let fields = masked.map(|slide| field(slide, task).map_err(|why| unusable(&slide.path, &why)));
+        let fields = masked.map(|slide| field(slide, plan).map_err(|why| unusable(&slide.path, &why)));
         let fields = fields.collect::<Result<Vec<_>, _>>()?;
         if fields.len() < 2 {
             return Err(unusable(
@@ -67,13 +76,23 @@ fn unusable(path: &Path, why: &str) -> ExperimentError {
     ExperimentError::Usage(format!("{}: {why}", path.display()))
 }
 
-fn field(slide: &SlideEntry, task: &Task) -> Result<Field, String> {
+fn field(slide: &SlideEntry, plan: &Plan) -> Result<Field, String> {
+    let (task, least) = (&plan.task, plan.scan.tile_px.max(plan.acquisition.patch_px));
     let mask = slide.mask.as_ref().ok_or("has no reference mask")?;
     let reader = open_slide(&slide.path, slide.mpp).map_err(|e| e.to_string())?;
     let (width, height) = size_at(reader.as_ref(), task.spacing_um);
+    if width.min(height) < least {
+        return Err(format!(
+            "has {width} x {height} pixels at the plan's spacing, less than a tile or patch of {least}"
+        ));
+    }
     let image = read_at(reader.as_ref(), task.spacing_um, 0, 0, width, height).map_err(|e| e.to_string())?;
     let labels = read_mask_at(mask, reader.as_ref(), task.spacing_um, task.classes.len()).map_err(|e| e.to_string())?;
-    let tissue = TissueMask::of(reader.as_ref()).map_err(|e| e.to_string())?.at(width, height);
+    let tissue = match &slide.tissue {
+        Some(outlines) => TissueMask::from_geojson(outlines, reader.as_ref()).map_err(|e| e.to_string())?,
+        None => TissueMask::of(reader.as_ref()).map_err(|e| e.to_string())?,
+    };
+    let tissue = tissue.at(width, height);
     let tissue = tissue.as_raw().iter().map(|&value| u8::from(value != 0)).collect();
     let colour = image.pixels().map(|pixel| colour_class(pixel.0)).collect();
     Ok(Field { name: slide.name.clone(), image, labels, tissue, colour })

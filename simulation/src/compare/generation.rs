@@ -1,9 +1,9 @@
 //! Generations of an ensemble without the wire: first training, fine-tuning at a site, aggregation, with the functions
-//! and the seeds' texts of a federation.
+//! of a federation.
 
 use consilium_common::Plan;
 use consilium_learning::network::MemberWeights;
-use consilium_learning::training::{Trainer, TrainingImage, member_seed, train_member, train_members};
+use consilium_learning::training::{Trainer, TrainingError, TrainingImage, member_seed, train_member, train_members};
 use rayon::prelude::*;
 
 use crate::experiment::ExperimentError;
@@ -16,7 +16,7 @@ pub(super) fn first(
     plan: &Plan,
     trainer: Trainer,
     images: &[TrainingImage],
-    seed: u64,
+    seed: &str,
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Members, ExperimentError> {
     let (start, seed) = (format!("{seed}/start"), format!("{seed}/initial-training"));
@@ -24,7 +24,8 @@ pub(super) fn first(
     let starts: Members =
         (0..trainings).map(|m| MemberWeights::initialise(&plan.architecture, member_seed(&start, m))).collect();
     let seen = |_: usize, _: u32, _: f32| go_on();
-    let trained = train_members(trainer, &plan.architecture, &starts, images, &plan.initial_training, &seed, &seen)?;
+    let trained = train_members(trainer, &plan.architecture, &starts, images, &plan.initial_training, &seed, &seen);
+    let trained = trained.map_err(stopped)?;
     Ok(trained.into_iter().flat_map(|t| t.earlier.into_iter().chain([t.weights])).collect())
 }
 
@@ -44,7 +45,15 @@ pub(super) fn fine_tuned(
             .map(|trained| trained.weights.delta_from(start))
     };
     let deltas: Vec<_> = from.par_iter().enumerate().map(train).collect();
-    Ok(deltas.into_iter().collect::<Result<_, _>>()?)
+    deltas.into_iter().collect::<Result<_, _>>().map_err(stopped)
+}
+
+/// A training that a person stopped is no failure.
+fn stopped(error: TrainingError) -> ExperimentError {
+    match error {
+        TrainingError::Stopped(_) => ExperimentError::Paused,
+        error => error.into(),
+    }
 }
 
 /// The next generation of the sites' deltas, each with its weight.

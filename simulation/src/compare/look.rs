@@ -1,5 +1,5 @@
-//! What an ensemble says of one field, member by member: the same tiles, weights and sums as a scan, kept apart by
-//! member because every rule wants other figures of them.
+//! What an ensemble says of one field, member by member: tiles, weights and sums are those of a scan, kept apart by member
+//! because every rule wants other figures of them. Fields are at least as large as a tile, which [`super::fields`] checks.
 
 use consilium_common::plan::ScanSettings;
 use consilium_learning::engine::{Engine, predict_all};
@@ -58,6 +58,10 @@ pub(super) fn look(engine: &Engine, settings: &ScanSettings, field: &Field) -> R
         for ((sum, weight), &seen) in sums.iter_mut().zip(&total).zip(&seen) {
             *sum = if seen { *sum / weight } else { background };
         }
+    }
+    if sums.iter().any(|p| !p.is_finite()) {
+        let why = format!("the networks say no number of field {}; lower the learning rate", field.name);
+        return Err(ExperimentError::Usage(why));
     }
     let strip = strip(field, &sums, &seen, members, classes);
     Ok(Look { members, classes, probabilities: sums, strip })

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use consilium_common::plan::Task;
 use consilium_common::{Plan, SiteId};
+use consilium_learning::engine;
 use consilium_learning::network::MemberWeights;
 use consilium_learning::training::{Trainer, TrainingImage};
 use serde::Serialize;
@@ -68,19 +68,20 @@ pub async fn compare(
     });
     let done = tokio::task::spawn_blocking(move || run(&options, &command, &stop)).await;
     watcher.abort();
-    done.map_err(|_| ExperimentError::EndedEarly("the comparison".into()))?
+    done.map_err(|_| ExperimentError::BrokeOff)?
 }
 
 fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Compared, ExperimentError> {
     let since = Instant::now();
     let arms = options.arms()?;
     let console = Console::new();
-    let names = find_sites(&options.data, &options.central, None)?;
+    let names = find_sites(&options.data, &options.central, options.sites)?;
     let plan = options.plan(&material_of(&options.data, &names, &console)?)?;
-    let sites = load(options, &names, &plan.task, &console)?;
-    let folder = Folder::open(options, &plan, &sites)?;
-    let (trainer, why) = Trainer::on(options.device)?;
-    console.note(&why);
+    let sites = load(options, &names, &plan, &console)?;
+    let (trainer, trains) = Trainer::on(options.device)?;
+    let scans = engine_of(options, &plan)?;
+    console.note(&format!("{scans}; {trains}"));
+    let folder = Folder::open(options, options.terms(&plan, &sites, &format!("{scans}; {trainer:?}")))?;
     let go_on = || !stop.load(Ordering::Relaxed);
     let setting =
         Setting { sites: &sites, plan: &plan, device: options.device, trainer, rounds: options.rounds, go_on: &go_on };
@@ -137,19 +138,26 @@ fn wanted<'a>(arms: &'a [Arm], budgets: &[u32]) -> Vec<(Option<&'a Arm>, u32)> {
 fn load(
     options: &CompareOptions,
     names: &[SiteId],
-    task: &Task,
+    plan: &Plan,
     console: &Console,
 ) -> Result<Vec<Site>, ExperimentError> {
     let bar = console.stage("reading fields", names.len() as u64);
     let mut sites = Vec::new();
     for id in names {
         let (central, folder) = (id.as_str() == options.central, options.data.join(id.as_str()));
-        sites.push(Site::load(id.clone(), central, &folder, task)?);
+        sites.push(Site::load(id.clone(), central, &folder, plan)?);
         bar.advance(1);
     }
     let fields: usize = sites.iter().map(|site| site.fields.len()).sum();
     bar.finish(&format!("{fields} fields of {} sites", sites.len()));
     Ok(sites)
+}
+
+/// What predicts here: engines differ in the last bits.
+fn engine_of(options: &CompareOptions, plan: &Plan) -> Result<String, ExperimentError> {
+    let member = [MemberWeights::initialise(&plan.architecture, 0)];
+    let engine = engine::open_members(options.device, &plan.architecture, &member, plan.scan.tile_px)?;
+    Ok(engine.name().to_owned())
 }
 
 /// The first ensemble of a seed and fold, trained at the central site on what is not held out there.
@@ -175,7 +183,7 @@ fn first_ensemble(
             TrainingImage { image: field.image.clone(), labels: field.labels.clone() }
         }));
     }
-    let members = generation::first(plan, setting.trainer, &images, seed, setting.go_on)?;
+    let members = generation::first(plan, setting.trainer, &images, &format!("{seed}/fold-{fold}"), setting.go_on)?;
     fs::create_dir_all(&dir).map_err(ExperimentError::file(&dir))?;
     for (index, member) in members.iter().enumerate() {
         member.write(&path(index))?;
@@ -192,20 +200,20 @@ struct Folder {
 
 impl Folder {
     /// Makes the folder, or goes on with the comparison that it holds if that has the same terms.
-    fn open(options: &CompareOptions, plan: &Plan, sites: &[Site]) -> Result<Self, ExperimentError> {
+    fn open(options: &CompareOptions, terms: serde_json::Value) -> Result<Self, ExperimentError> {
         let out = options.out.clone();
         let (cells, models) = (out.join("cells"), out.join("models"));
         for dir in [&out, &cells, &models] {
             fs::create_dir_all(dir).map_err(ExperimentError::file(dir))?;
         }
-        let (path, terms) = (out.join("terms.json"), options.terms(plan, sites));
+        let path = out.join("terms.json");
         match read::<serde_json::Value>(&path)? {
             None => write(&path, &terms)?,
             Some(there) if there == terms => {}
             Some(_) => {
                 return Err(ExperimentError::Usage(format!(
-                    "{} holds a comparison with another plan, data, folds, rounds or device; take another --out, or the \
-                     same options again (arms, budgets and seeds may be added)",
+                    "{} holds a comparison with another plan, data, folds, rounds, engine or version; take another --out, \
+                     or the same options again (arms, budgets and seeds may be added)",
                     out.display()
                 )));
             }

@@ -8,7 +8,7 @@ use consilium_learning::engine::Device;
 use serde_json::json;
 
 use super::arms::{ALWAYS, Arm, NAMES};
-use super::fields::Site;
+use super::fields::{Field, Site};
 use crate::experiment::{ExperimentError, Material, Options, Source, built_in_plan, read_plan};
 
 /// The choices of one comparison.
@@ -30,6 +30,8 @@ pub struct CompareOptions {
     pub seed: u64,
     /// How many seeds.
     pub seeds: u64,
+    /// Sites that take part, the central one included; all without it.
+    pub sites: Option<usize>,
     /// Parts into which each site's fields are divided; each part is held out once.
     pub folds: usize,
     /// Networks in the ensemble.
@@ -103,17 +105,18 @@ impl CompareOptions {
     }
 
     /// What must be the same for cells to be compared. Arms, budgets and seeds may be added later.
-    pub(super) fn terms(&self, plan: &Plan, sites: &[Site]) -> serde_json::Value {
+    pub(super) fn terms(&self, plan: &Plan, sites: &[Site], computed_by: &str) -> serde_json::Value {
         let mut plan = plan.clone();
         (plan.seed, plan.acquisition.budget) = (0, 0);
         let fields: Vec<_> = sites
             .iter()
-            .map(|site| (site.id.to_string(), site.fields.iter().map(|field| &field.name).collect::<Vec<_>>()))
+            .map(|site| (site.id.to_string(), site.fields.iter().map(Field::digest).collect::<Vec<_>>()))
             .collect();
         let (central, folds, rounds) = (&self.central, self.folds, self.rounds);
         json!({
             "plan": plan, "fields": fields, "central": central, "folds": folds, "rounds": rounds,
-            "device": self.device.to_string(),
+            "computed_by": computed_by, "version": env!("CARGO_PKG_VERSION"),
+            "arms": NAMES.map(|name| format!("{:?}", Arm::named(name))),
         })
     }
 }

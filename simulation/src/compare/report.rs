@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use consilium_learning::metrics::BINS;
+
 use super::cell::Cell;
 use super::charts;
-use super::statistics::{Interval, bootstrap};
-use super::summary::{Row, Summary};
+use super::statistics::{Interval, Values, bootstrap};
+use super::summary::{CONTROLS, Summary};
 use crate::experiment::ExperimentError;
 use crate::report::stats::spearman;
 use crate::report::{figure, page_of, png_of, section, svg::escape};
@@ -39,8 +41,9 @@ fn figures(summary: &Summary, cells: &[Cell]) -> Vec<(String, String, String)> {
         .into_iter()
         .map(|budget| {
             let caption = format!(
-                "With {budget} patches a site. Means over sites other than the central one; each field was held out once \
-                 for every seed. The intervals are over fields: arms are compared with the paired differences below."
+                "With {budget} patches a site. Means over sites other than the central one, each field held out once for \
+                 every seed. Intervals are over seeds and fields, which differ much by themselves: arms are compared by the \
+                 paired differences below."
             );
             (format!("dice-{budget}"), charts::arms(summary, budget), caption)
         })
@@ -52,8 +55,8 @@ fn figures(summary: &Summary, cells: &[Cell]) -> Vec<(String, String, String)> {
     let axes = ("mean uncertainty of the box (nats)", "Dice of the box");
     let title = "Mean uncertainty against Dice of boxes of held-out fields";
     let caption = format!(
-        "Does the first ensemble know where it is wrong? {} boxes of held-out fields of the other sites, those without \
-         foreground in truth and prediction left out.",
+        "Does the first ensemble know where it is wrong? {} boxes, side by side, of held-out fields of the other \
+         sites, once for every seed; those without foreground in truth and prediction are left out.",
         boxes.len()
     );
     figures.push(("uncertainty".into(), charts::points(title, axes, &boxes, false, &note), caption));
@@ -70,7 +73,7 @@ fn figures(summary: &Summary, cells: &[Cell]) -> Vec<(String, String, String)> {
 fn reliability<'a>(diagrams: impl Iterator<Item = &'a [(u64, f64, f64)]>) -> Vec<(f64, f64)> {
     let mut pooled: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
     for &(pixels, confidence, accuracy) in diagrams.flatten() {
-        let bin = pooled.entry((confidence * 15.0).ceil() as u32).or_default();
+        let bin = pooled.entry((confidence * BINS as f64).ceil() as u32).or_default();
         let n = pixels as f64;
         *bin = (bin.0 + n, bin.1 + n * confidence, bin.2 + n * accuracy);
     }
@@ -117,12 +120,13 @@ fn page(summary: &Summary, cells: &[Cell], figures: &[(String, String, String)],
         figure(&mut body, svg, caption);
     }
     section(&mut body, "Every arm", &[]);
-    table(&mut body, &summary.rows);
+    table(&mut body, summary);
     section(
         &mut body,
         "Paired differences at the largest budget",
-        &["Dice of an arm minus that of a control on the same fields, and the 95 % bootstrap interval over fields; in \
-           bold where it leaves out 0. The area is the mean Dice over budgets."
+        &["Dice of an arm minus that of a control, field by field and seed by seed, and the 95 % bootstrap interval over \
+           seeds and fields; in bold where it leaves out 0 and there are at least three seeds. Of twenty such intervals \
+           one leaves out 0 by chance. The area is the mean Dice over budgets."
             .to_owned()],
     );
     differences(&mut body, summary);
@@ -143,46 +147,43 @@ fn interval(value: Option<Interval>, digits: usize) -> String {
     value.map_or("-".to_owned(), |v| format!("{:.digits$} ({:.digits$} to {:.digits$})", v.mean, v.low, v.high))
 }
 
-fn table(body: &mut String, rows: &[Row]) {
-    let mut sorted: Vec<&Row> = rows.iter().collect();
-    let dice = |row: &Row| row.dice.map_or(f64::NEG_INFINITY, |dice| dice.mean);
-    sorted.sort_by(|a, b| a.budget.cmp(&b.budget).then(dice(b).total_cmp(&dice(a))));
-    let sites: Vec<&String> = rows.first().map(|row| row.by_site.keys().collect()).unwrap_or_default();
-    body.push_str("<div class=\"wide\"><table><thead><tr><th>budget</th><th>arm</th><th>Dice</th>");
+fn table(body: &mut String, summary: &Summary) {
+    let sites: Vec<&String> = summary.rows.first().map(|row| row.by_site.keys().collect()).unwrap_or_default();
+    body.push_str("<div class=\"wide\"><table><thead><tr><th>budget</th><th>arm</th><th>asked</th><th>Dice</th>");
     for site in &sites {
         let _ = write!(body, "<th>{}</th>", escape(site));
     }
     body.push_str("<th>central</th><th>ECE</th><th>foreground</th></tr></thead><tbody>\n");
     let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
-    for row in sorted {
-        let _ =
-            write!(body, "<tr><td>{}</td><td>{}</td><td>{}</td>", row.budget, escape(&row.arm), interval(row.dice, 3));
+    for row in summary.sorted() {
+        let (arm, asked, dice) = (escape(&row.arm), number(row.asked, 1), interval(row.dice, 3));
+        let _ = write!(body, "<tr><td>{}</td><td>{arm}</td><td>{asked}</td><td>{dice}</td>", row.budget);
         for site in &sites {
             let _ = write!(body, "<td>{}</td>", number(row.by_site.get(*site).copied(), 3));
         }
         let (central, ece) = (number(row.central, 3), number(row.ece, 3));
-        let _ =
-            writeln!(body, "<td>{central}</td><td>{ece}</td><td>{}</td></tr>", number(row.foreground_efficiency, 2));
+        let foreground = number(row.foreground_efficiency, 2);
+        let _ = writeln!(body, "<td>{central}</td><td>{ece}</td><td>{foreground}</td></tr>");
     }
     body.push_str(
-        "</tbody></table></div>\n<p>Foreground: its share in the patches over its share in the fields.</p>\n",
+        "</tbody></table></div>\n<p>Asked: mean patches that a site was really asked for; a rule may find fewer boxes than \
+         its budget. Foreground: its share in the patches over its share in the fields.</p>\n",
     );
 }
 
 fn differences(body: &mut String, summary: &Summary) {
-    let controls = ["random", "foreground-random", "uga"];
     body.push_str("<div class=\"wide\"><table><thead><tr><th>arm</th><th>area</th>");
-    for control in controls {
+    for control in CONTROLS {
         let _ = write!(body, "<th>minus {control}</th>");
     }
     body.push_str("</tr></thead><tbody>\n");
     for arm in &summary.arms {
         let area = arm.area.map_or("-".to_owned(), |area| format!("{area:.3}"));
         let _ = write!(body, "<tr><td>{}</td><td>{area}</td>", escape(&arm.arm));
-        for control in controls {
-            let difference = arm.differences.get(control).copied();
+        for control in CONTROLS {
+            let difference = arm.differences.get(control).map(|(interval, _)| *interval);
             let text = interval(difference, 3);
-            let clear = difference.is_some_and(|d| d.low > 0.0 || d.high < 0.0);
+            let clear = summary.seeds >= 3 && difference.is_some_and(|d| d.low > 0.0 || d.high < 0.0);
             let _ = write!(body, "<td>{}</td>", if clear { format!("<strong>{text}</strong>") } else { text });
         }
         body.push_str("</tr>\n");
@@ -191,14 +192,20 @@ fn differences(body: &mut String, summary: &Summary) {
 }
 
 fn maps(body: &mut String, cells: &[Cell]) {
-    let mut found: BTreeMap<String, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
-    let first = cells.iter().filter(|cell| cell.budget == 0);
-    for field in first.flat_map(|cell| &cell.sites).filter(|site| !site.central).flat_map(|site| &site.fields) {
-        for figures in &field.maps {
-            let name = serde_json::to_value(figures.map).ok().and_then(|v| v.as_str().map(str::to_owned));
-            let entry = found.entry(name.unwrap_or_default()).or_default();
-            entry.0.extend(figures.error_auroc);
-            entry.1.extend(figures.aurc);
+    let mut found: BTreeMap<String, (Values, Values)> = BTreeMap::new();
+    for cell in cells.iter().filter(|cell| cell.budget == 0) {
+        for site in cell.sites.iter().filter(|site| !site.central) {
+            for (field, figures) in site.fields.iter().flat_map(|field| field.maps.iter().map(move |map| (field, map)))
+            {
+                let name = serde_json::to_value(figures.map).ok().and_then(|v| v.as_str().map(str::to_owned));
+                let (auroc, aurc) = found.entry(name.unwrap_or_default()).or_default();
+                let key = (site.site.clone(), field.field.clone());
+                for (values, value) in [(auroc, figures.error_auroc), (aurc, figures.aurc)] {
+                    if let Some(value) = value {
+                        values.entry(key.clone()).or_default().insert(cell.seed, value);
+                    }
+                }
+            }
         }
     }
     body.push_str("<table><thead><tr><th>uncertainty</th><th>error-AUROC</th><th>AURC</th></tr></thead><tbody>\n");

@@ -1,16 +1,16 @@
 //! One seed and fold: the first ensemble, what it sees, and what each arm makes of it.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 
 use consilium_common::Plan;
-use consilium_common::plan::{Acquisition, Score, UNLABELLED};
+use consilium_common::bundle::Conventions;
+use consilium_common::plan::{Acquisition, Score, UNLABELLED, Weighting};
 use consilium_learning::acquisition::{
     self, Budget, Candidate, Layout, PatchBox, Rule, ScoredPatch, candidates, choose, describe,
 };
 use consilium_learning::engine::{self, Device, Engine};
 use consilium_learning::metrics::Confusion;
-use consilium_learning::network::{InputScale, Predictor};
+use consilium_learning::network::{Features, InputScale, Predictor};
 use consilium_learning::training::{Trainer, TrainingImage};
 use consilium_learning::uncertainty::uncertainty_map;
 use image::imageops;
@@ -20,6 +20,7 @@ use super::cell::{Cell, PatchFigures, SiteFigures, field_figures};
 use super::fields::{Field, Site};
 use super::generation::{Members, aggregated, fine_tuned};
 use super::look::{Look, look};
+use super::summary::FIRST;
 use crate::experiment::ExperimentError;
 
 /// What all worlds of a comparison share.
@@ -39,9 +40,6 @@ struct Asked {
     patch: PatchBox,
 }
 
-/// A feature of a box and those of its quarters.
-type Features = BTreeMap<PatchBox, (Vec<f32>, Vec<Vec<f32>>)>;
-
 /// One seed and fold.
 pub(super) struct World<'a> {
     setting: &'a Setting<'a>,
@@ -53,20 +51,23 @@ pub(super) struct World<'a> {
     /// What the first ensemble sees of the fields to learn from, by site; of the central site nothing.
     looks: OnceCell<Vec<Vec<Look>>>,
     features: OnceCell<Vec<Vec<Features>>>,
-    /// Misclassified pixels of each true class on the central site's held-out fields.
+    /// Misclassified pixels of each true class on the fields that the first ensemble learned from.
     errors: OnceCell<Vec<u64>>,
+    /// What the central site adds to the first ensemble: the same for every arm.
+    central: OnceCell<Members>,
 }
 
 impl<'a> World<'a> {
     pub(super) fn new(setting: &'a Setting<'a>, seed: u64, fold: usize, folds: usize, first: Members) -> Self {
         let splits = setting.sites.iter().map(|site| site.split(seed, fold, folds)).collect();
-        let (looks, features, errors) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Self { setting, seed, fold, splits, first, looks, features, errors }
+        let (looks, features) = (OnceCell::new(), OnceCell::new());
+        let (errors, central) = (OnceCell::new(), OnceCell::new());
+        Self { setting, seed, fold, splits, first, looks, features, errors, central }
     }
 
     /// The first ensemble by itself.
     pub(super) fn baseline(&self) -> Result<Cell, ExperimentError> {
-        self.figures("first ensemble", 0, &self.first, &vec![Vec::new(); self.splits.len()])
+        self.figures(FIRST, 0, &self.first, &vec![Vec::new(); self.splits.len()])
     }
 
     /// An arm with its budget, which is spent in the setting's rounds.
@@ -80,7 +81,7 @@ impl<'a> World<'a> {
                 let later = if round == 0 { None } else { Some(self.look_at_all(&generation)?) };
                 let looks = later.as_ref().map_or_else(|| self.looks(), Ok)?;
                 for (index, site) in sites.iter().enumerate().filter(|(_, site)| !site.central) {
-                    let text = format!("{}/{}/round-{}/select", self.seed, site.id, round + 1);
+                    let text = format!("{}/select", self.seed_text(site, round));
                     let more = self.ask(arm, index, &looks[index], &asked[index], share, round, &text)?;
                     asked[index].extend(more);
                 }
@@ -90,29 +91,58 @@ impl<'a> World<'a> {
         self.figures(&arm.name, budget, &generation, &asked)
     }
 
+    /// The text from which every random choice of a site in a round derives.
+    fn seed_text(&self, site: &Site, round: u32) -> String {
+        format!("{}/fold-{}/{}/round-{}", self.seed, self.fold, site.id, round + 1)
+    }
+
     /// Fine-tunes at every site that has something to learn from, and aggregates.
     fn round(&self, from: &Members, arm: &Arm, asked: &[Vec<Asked>], round: u32) -> Result<Members, ExperimentError> {
         let Setting { sites, plan, trainer, go_on, .. } = *self.setting;
         let mut updates = Vec::new();
         for (index, site) in sites.iter().enumerate() {
+            if let (true, 0, Some(delta)) = (site.central, round, self.central.get()) {
+                updates.push((self.weight(index, asked), delta.clone()));
+                continue;
+            }
             let whole = site.central || arm.kind == Kind::Full;
-            let images: Vec<TrainingImage> = if whole {
+            let mut images: Vec<TrainingImage> = if whole {
                 self.splits[index].1.iter().map(|&field| whole_image(&site.fields[field])).collect()
             } else {
                 asked[index].iter().map(|asked| patch_image(&site.fields[asked.field], asked.patch)).collect()
             };
+            images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
             if images.is_empty() {
                 continue;
             }
-            let seed = format!("{}/{}/round-{}", self.seed, site.id, round + 1);
-            updates.push((1.0, fine_tuned(plan, trainer, from, &images, &seed, go_on)?));
+            let delta = fine_tuned(plan, trainer, from, &images, &self.seed_text(site, round), go_on)?;
+            if site.central && round == 0 {
+                let _ = self.central.set(delta.clone());
+            }
+            updates.push((self.weight(index, asked), delta));
         }
         aggregated(from, &updates)
     }
 
+    /// What a site's update counts, as the plan says: patches that were asked for, or whole fields in patches.
+    fn weight(&self, site: usize, asked: &[Vec<Asked>]) -> f64 {
+        let Setting { sites, plan, .. } = *self.setting;
+        match plan.aggregation.weighting {
+            Weighting::Equal => 1.0,
+            Weighting::Patches if asked[site].is_empty() => {
+                let side = f64::from(plan.acquisition.patch_px);
+                let area = |&field: &usize| {
+                    f64::from(sites[site].fields[field].image.width() * sites[site].fields[field].image.height())
+                };
+                self.splits[site].1.iter().map(|field| (area(field) / (side * side)).round().max(1.0)).sum()
+            }
+            Weighting::Patches => asked[site].len() as f64,
+        }
+    }
+
     fn engine(&self, members: &Members) -> Result<Engine, ExperimentError> {
         let plan = self.setting.plan;
-        Ok(engine::open_members(self.setting.device, &plan.architecture, members, plan.scan.tile_px)?)
+        Ok(engine::open_for(self.setting.device, &plan.architecture, members, Conventions::default(), &plan.scan)?)
     }
 
     fn look_at_all(&self, members: &Members) -> Result<Vec<Vec<Look>>, ExperimentError> {
@@ -122,7 +152,7 @@ impl<'a> World<'a> {
             let fields = learn.iter().filter(|_| !site.central).map(|&field| &site.fields[field]);
             let looks = fields.map(|field| {
                 if !(self.setting.go_on)() {
-                    return Err(ExperimentError::Stopped);
+                    return Err(ExperimentError::Paused);
                 }
                 look(&engine, &self.setting.plan.scan, field)
             });
@@ -163,7 +193,11 @@ impl<'a> World<'a> {
                 let settings = Acquisition { score: Score::Uga, budget, ..self.setting.plan.acquisition.clone() };
                 let mut all: Vec<ScoredPatch> = Vec::new();
                 for (&field, look) in learn.iter().zip(looks) {
-                    all.extend(candidates(&look.strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?);
+                    let mut strip = look.strip.clone();
+                    for (tissue, &label) in strip.tissue.iter_mut().zip(fields[field].labels.as_raw()) {
+                        *tissue *= u8::from(label != UNLABELLED);
+                    }
+                    all.extend(candidates(&strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?);
                 }
                 acquisition::select(all, &settings, seed).into_iter().map(|p| (p.slide, p.patch)).collect()
             }
@@ -209,7 +243,8 @@ impl<'a> World<'a> {
             height: field.image.height(),
             classes: look.classes,
             tissue: &look.strip.tissue,
-            excluded: &vec![0; pixels],
+            // There is no answer for what is not labelled.
+            excluded: &field.labels.as_raw().iter().map(|&l| u8::from(l == UNLABELLED)).collect::<Vec<u8>>(),
             labels: &look.strip.labels,
             mean: &mean,
             map: &map,
@@ -221,34 +256,20 @@ impl<'a> World<'a> {
     fn fill_features(&self, site: usize, place: usize, candidates: &mut [Candidate]) {
         let features = &self.features.get_or_init(|| self.all_features())[site][place];
         for candidate in candidates {
-            if let Some((feature, parts)) = features.get(&candidate.patch) {
-                (candidate.feature, candidate.parts) = (feature.clone(), parts.clone());
-            }
+            let PatchBox { x, y, side } = candidate.patch;
+            let half = side / 2;
+            candidate.feature = features.mean(x, y, side);
+            candidate.parts = [(0, 0), (half, 0), (0, half), (half, half)]
+                .map(|(dx, dy)| features.mean(x + dx, y + dy, half))
+                .to_vec();
         }
     }
 
     fn all_features(&self) -> Vec<Vec<Features>> {
         let predictor = Predictor::of_members(&self.setting.plan.architecture, &self.first[..1]);
-        let side = self.setting.plan.acquisition.patch_px;
-        let feature = |field: &Field, x: u32, y: u32, side: u32| {
-            let tile = imageops::crop_imm(&field.image, x, y, side, side).to_image();
-            predictor.features(0, &tile, &InputScale::RGB_TO_01)
-        };
-        let of_field = |field: &Field| {
-            let (width, height) = field.image.dimensions();
-            let mut features = Features::new();
-            for (y, x) in
-                boxes(height, side).into_iter().flat_map(|y| boxes(width, side).into_iter().map(move |x| (y, x)))
-            {
-                let half = side / 2;
-                let parts = [(0, 0), (half, 0), (0, half), (half, half)];
-                let parts = parts.map(|(dx, dy)| feature(field, x + dx, y + dy, half)).to_vec();
-                features.insert(PatchBox { x, y, side }, (feature(field, x, y, side), parts));
-            }
-            features
-        };
         let of_site = |(site, (_, learn)): (&Site, &(Vec<usize>, Vec<usize>))| {
-            learn.iter().filter(|_| !site.central).map(|&field| of_field(&site.fields[field])).collect()
+            let fields = learn.iter().filter(|_| !site.central).map(|&field| &site.fields[field].image);
+            fields.map(|image| predictor.features(0, image, &InputScale::RGB_TO_01)).collect()
         };
         self.setting.sites.iter().zip(&self.splits).map(of_site).collect()
     }
@@ -259,8 +280,8 @@ impl<'a> World<'a> {
         }
         let (engine, classes) = (self.engine(&self.first)?, self.setting.plan.architecture.classes);
         let mut confusion = Confusion::new(classes);
-        for (site, (held_out, _)) in self.setting.sites.iter().zip(&self.splits).filter(|(site, _)| site.central) {
-            for &field in held_out {
+        for (site, (_, learn)) in self.setting.sites.iter().zip(&self.splits).filter(|(site, _)| site.central) {
+            for &field in learn {
                 let look = look(&engine, &self.setting.plan.scan, &site.fields[field])?;
                 confusion.add(&look.strip.labels, site.fields[field].labels.as_raw());
             }
@@ -284,7 +305,7 @@ impl<'a> World<'a> {
             let mut fields = Vec::new();
             for &field in held_out {
                 if !(self.setting.go_on)() {
-                    return Err(ExperimentError::Stopped);
+                    return Err(ExperimentError::Paused);
                 }
                 let field = &site.fields[field];
                 fields.push(field_figures(field, &look(&engine, &self.setting.plan.scan, field)?, side, in_depth));
@@ -307,16 +328,6 @@ impl<'a> World<'a> {
 
 fn wrong(error: consilium_learning::scan::ScanError) -> ExperimentError {
     ExperimentError::Usage(error.to_string())
-}
-
-/// First pixels of the boxes along one axis, as [`describe`] lays them.
-fn boxes(length: u32, side: u32) -> Vec<u32> {
-    let Some(last) = length.checked_sub(side) else { return Vec::new() };
-    let mut starts: Vec<u32> = (0..=last).step_by((side / 2).max(1) as usize).collect();
-    if starts.last() != Some(&last) {
-        starts.push(last);
-    }
-    starts
 }
 
 /// Share of the labelled pixels that are foreground.

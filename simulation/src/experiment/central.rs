@@ -19,9 +19,11 @@ pub(crate) fn train(
     console: &Console,
     stop: &AtomicBool,
 ) -> Result<(), ExperimentError> {
-    let total = plan.members as u64 * u64::from(plan.initial_training.iterations);
+    let training = &plan.initial_training;
+    let trainings = plan.members as u64 / u64::from(training.snapshots.max(1));
+    let total = trainings * u64::from(training.iterations);
     let bar = console.stage("training the first ensemble", total);
-    let trained = offline::train(plan, data, bundle, None, Device::Auto, &|_| {
+    let trained = offline::train(plan, data, bundle, None, Device::Cpu, &|_| {
         bar.advance(1);
         !stop.load(Ordering::Relaxed)
     });

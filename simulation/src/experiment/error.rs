@@ -92,6 +92,12 @@ pub enum ExperimentError {
     /// A person stopped it.
     #[error("stopped; the output folder holds what was finished, and a new run replaces it")]
     Stopped,
+    /// A person stopped a comparison.
+    #[error("stopped; what was finished is kept, and the same command goes on from there")]
+    Paused,
+    /// A bug.
+    #[error("the comparison broke off; the lines above name the place, please report them")]
+    BrokeOff,
 }
 
 impl ExperimentError {
@@ -111,7 +117,7 @@ impl ExperimentError {
             Self::Usage(_) | Self::Invalid(_) | Self::Data(_) | Self::Slide(_) | Self::File { .. } => 64,
             Self::Coordinator(error) => error.code().exit_code(),
             Self::Site { source, .. } | Self::FirstEnsemble(source) => source.exit_code(),
-            Self::Stopped => 130,
+            Self::Stopped | Self::Paused => 130,
             _ => 70,
         }
     }

@@ -52,7 +52,9 @@ fn speed(device: Device, arch: &Architecture, members: &[MemberWeights], side: u
         Ok(tiles) => format!("scans {tiles:.1} tiles of {side} px a second with {} networks", members.len()),
         Err(e) => return Check::warn(what, e.to_string(), next),
     };
-    if let (true, Ok((trainer, _))) = (device != Device::Onnx, Trainer::on(device)) {
+    // What does not train itself leaves it to our own kernels, which have a line of their own.
+    let trainer = Trainer::on(device).ok().map(|(trainer, _)| trainer);
+    if let Some(trainer) = trainer.filter(|&trainer| trainer != Trainer::Cpu || device == Device::Cpu) {
         let settings = Training { freeze_norm_statistics: true, ..Training::new(1, 4, side, 0.01) };
         match training_speed(trainer, arch, &members[0], &settings, SECONDS) {
             Ok(patches) => found.push_str(&format!(", fine-tunes on {patches:.1} patches a second")),

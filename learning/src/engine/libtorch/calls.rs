@@ -86,7 +86,7 @@ pub(crate) fn raise(z: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: 
     z.f_conv_transpose2d(weight, bias, [stride, stride], [0, 0], [0, 0], 1, [1, 1])
 }
 
-/// Mean of squares of a side.
+/// Mean over squares of that side (average pooling).
 pub(crate) fn average(z: &Tensor, side: usize) -> Torch<Tensor> {
     let side = side as i64;
     z.f_avg_pool2d([side, side], [side, side], [0, 0], false, true, None::<i64>)
