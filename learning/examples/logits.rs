@@ -37,7 +37,7 @@ fn write_case(folder: &Path, arch: &Architecture) -> Result<(), Box<dyn Error>> 
             |x, y| Rgb([0, 1, 2].map(|c| ((x * 7 + y * 13 + c * 29 + (x * y) % 31) % 256) as u8)),
         );
     let labels = GrayImage::from_fn(96, 64, |x, y| Luma([((x / 16 + y / 16) % arch.classes as u32) as u8]));
-    let images = [TrainingImage { image: image.clone(), labels }];
+    let images = [TrainingImage { image: image.clone(), labels, input: InputScale::RGB_TO_01 }];
     let starts: Vec<MemberWeights> = (0..2).map(|seed| MemberWeights::initialise(arch, seed)).collect();
     let settings = Training::new(5, 2, 32, 0.01);
     let trained = train_members(Trainer::Cpu, arch, &starts, &images, &settings, "logits", &|_, _, _| true)?;

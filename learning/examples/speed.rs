@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let colour = |x: u32, y: u32| Rgb([x * 7, y * 5, x * y].map(|v| (v % 256) as u8));
     let image = RgbImage::from_fn(512, 512, colour);
     let labels = GrayImage::from_fn(512, 512, |x, y| Luma([((x / 64 + y / 64) % 2) as u8]));
-    let images = [TrainingImage { image: image.clone(), labels }];
+    let images = [TrainingImage { image: image.clone(), labels, input: InputScale::RGB_TO_01 }];
     let starts: Vec<_> = (0..members as u64).map(|m| MemberWeights::initialise(&arch, m)).collect();
     for freeze_norm_statistics in [false, true] {
         let settings = Training::new(u32::try_from(steps)?, u32::try_from(batch)?, u32::try_from(side)?, 0.01);

@@ -1,5 +1,7 @@
 //! A small comparison of rules: broken off and gone on with, the same bytes as in one go; other terms are refused.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it was set up")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use consilium_common::bundle::Normalisation;
 use consilium_common::messages::Update;
 use consilium_common::plan::TensorShape;
 use consilium_common::round::{Event, Study, Verdict, step, task_for};
@@ -170,11 +169,6 @@ pub(crate) fn check_bundle(plan: &Plan, manifest: &EnsembleManifest) -> Result<(
     if manifest.members.len() != plan.members {
         return fail(format!("it has {} members, the plan {}", manifest.members.len(), plan.members));
     }
-    if manifest.normalisation == Normalisation::ZScore {
-        let why = "its networks take z-scores of whole slides, which fine-tuning on patches cannot give them; use an \
-                   ensemble whose pixels are divided by 255";
-        return Err(Invalid::new("bundle", why).into());
-    }
     if manifest.generation.0 != 0 {
         return fail(format!("it is generation {}, a study starts from generation 0", manifest.generation));
     }
@@ -207,17 +201,21 @@ pub(crate) fn no_open_task(site: &SiteId) -> CoordinatorError {
 
 #[cfg(test)]
 mod tests {
+    use consilium_common::bundle::Normalisation;
+
     use super::*;
     use crate::testing;
 
     #[test]
-    fn an_ensemble_that_cannot_be_fine_tuned_starts_no_study() {
+    fn an_ensemble_of_another_kind_starts_no_study() {
         let plan = testing::plan(1, None);
         let members = [testing::constant(&plan, 0.0), testing::constant(&plan, 1.0)];
         let fits = EnsembleManifest::parse(&testing::manifest(&plan, &members)).unwrap();
         check_bundle(&plan, &fits).unwrap();
-        let scored = EnsembleManifest { normalisation: Normalisation::ZScore, ..fits };
-        let refused = check_bundle(&plan, &scored).unwrap_err().to_string();
-        assert!(refused.contains("z-scores") && refused.contains("divided by 255"), "{refused}");
+        let scored = EnsembleManifest { normalisation: Normalisation::ZScore, ..fits.clone() };
+        check_bundle(&plan, &scored).unwrap();
+        let fewer = EnsembleManifest { members: fits.members[..1].to_vec(), ..fits };
+        let refused = check_bundle(&plan, &fewer).unwrap_err().to_string();
+        assert!(refused.contains("1 members, the plan 2"), "{refused}");
     }
 }

@@ -16,8 +16,11 @@ const ROWS: u32 = 256;
 /// nnU-Net's floor of a standard deviation.
 const LEAST_DEVIATION: f64 = 1e-8;
 
-/// The normalisation of a slide that is scanned at a spacing.
-pub(super) fn scale_of(slide: &dyn SlideReader, spacing: Mpp, how: Normalisation) -> Result<InputScale, ScanError> {
+/// The normalisation of a slide at a spacing.
+///
+/// # Errors
+/// The slide cannot be read.
+pub fn scale_of(slide: &dyn SlideReader, spacing: Mpp, how: Normalisation) -> Result<InputScale, ScanError> {
     match how {
         Normalisation::RgbTo01 => Ok(InputScale::RGB_TO_01),
         Normalisation::ZScore => z_score(slide, spacing),

@@ -34,6 +34,7 @@ use consilium_common::plan::{ScanSettings, Task};
 
 pub use colour::{BLACK, HOLE, ORDINARY, WHITE, colour_class};
 pub use error::ScanError;
+pub use input::scale_of;
 pub use output::{OVERLAY_SIDE, ScanFiles, Writers, check_name};
 pub use palette::class_colour;
 pub use store::ScanMaps;

@@ -19,7 +19,7 @@ use consilium_common::plan::{Architecture, Training, UNLABELLED};
 use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
 
-use crate::network::{MemberWeights, random};
+use crate::network::{InputScale, MemberWeights, random};
 
 pub use error::TrainingError;
 pub use learner::Trainer;
@@ -33,6 +33,8 @@ pub struct TrainingImage {
     pub image: RgbImage,
     /// The class of every pixel; 255 is not labelled.
     pub labels: GrayImage,
+    /// How its pixels become network input: that of the slide that it is from. What lies around it counts as it is.
+    pub input: InputScale,
 }
 
 /// A member after its training.

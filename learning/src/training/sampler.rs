@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::TrainingImage;
 use super::augment;
-use crate::network::random;
+use crate::network::{InputScale, random};
 
 /// Most positions kept for one class of one image; nnU-Net keeps 10,000.
 const MAX_POSITIONS: usize = 10_000;
@@ -76,6 +76,7 @@ impl<'a> Sampler<'a> {
         let scale = if scaled { random::between(rng, SCALE.0, SCALE.1) } else { 1.0 };
         let mut patch = if turned || scaled { warp(image, x, y, side, angle, scale) } else { crop(image, x, y, side) };
         augment::colour(&mut patch.pixels, augmentation, rng);
+        as_input(&mut patch.pixels, &image.input);
         if augmentation.flips {
             augment::flip(&mut patch, side, random::below(rng, 8));
         }
@@ -120,6 +121,17 @@ fn positions(image: &TrainingImage, classes: usize) -> Vec<Vec<u32>> {
         seen[class] += 1;
     }
     found
+}
+
+/// From colours in [0, 1], which augmentation works on, to what the network takes.
+fn as_input(pixels: &mut [f32], input: &InputScale) {
+    if input.mean == InputScale::RGB_TO_01.mean && input.deviation == InputScale::RGB_TO_01.deviation {
+        return;
+    }
+    let area = (pixels.len() / 3).max(1);
+    for (c, plane) in pixels.chunks_exact_mut(area).enumerate().take(3) {
+        plane.iter_mut().for_each(|value| *value = (*value * 255.0 - input.mean[c]) / input.deviation[c]);
+    }
 }
 
 /// Copies a box; what lies outside is white and unlabelled.

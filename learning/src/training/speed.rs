@@ -7,7 +7,7 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 
 use super::sampler::Sampler;
 use super::{Trainer, TrainingError, TrainingImage, check};
-use crate::network::MemberWeights;
+use crate::network::{InputScale, MemberWeights};
 
 /// Patches a second through steps of a training, drawing them included, for `seconds` (at least one step) after a step
 /// that warms up.
@@ -24,8 +24,11 @@ pub fn training_speed(
     let side = settings.patch_px.saturating_mul(2);
     let colour = |x: u32, y: u32| Rgb([x.wrapping_mul(7), y.wrapping_mul(5), x ^ y].map(|v| (v % 256) as u8));
     let class = |x: u32, y: u32| Luma([((x / 16 + y / 16) % 2) as u8]);
-    let images =
-        [TrainingImage { image: RgbImage::from_fn(side, side, colour), labels: GrayImage::from_fn(side, side, class) }];
+    let images = [TrainingImage {
+        image: RgbImage::from_fn(side, side, colour),
+        labels: GrayImage::from_fn(side, side, class),
+        input: InputScale::RGB_TO_01,
+    }];
     check(arch, &images, settings)?;
     let sampler = Sampler::new(&images, arch.classes);
     let mut learner = trainer.learner(arch, start, settings)?;

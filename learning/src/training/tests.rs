@@ -6,7 +6,7 @@ use image::{Luma, Rgb};
 use super::sampler::Batch;
 use super::*;
 use crate::engine::{Device, Precision};
-use crate::network::{Predictor, WeightTensor};
+use crate::network::{InputScale, Predictor, WeightTensor};
 use crate::testing::predicted;
 
 /// Written by tests/interop/golden_training.py.
@@ -143,6 +143,7 @@ fn toy(size: u32, offset: u32) -> TrainingImage {
     TrainingImage {
         image: RgbImage::from_fn(size, size, |x, y| Rgb(colour(x, y))),
         labels: GrayImage::from_fn(size, size, |x, y| Luma([u8::from(inside(x, y))])),
+        input: InputScale::RGB_TO_01,
     }
 }
 

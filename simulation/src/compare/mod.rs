@@ -23,7 +23,7 @@ use std::time::Instant;
 use consilium_common::{Plan, SiteId};
 use consilium_learning::engine;
 use consilium_learning::network::MemberWeights;
-use consilium_learning::training::{Trainer, TrainingImage};
+use consilium_learning::training::Trainer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -178,10 +178,7 @@ fn first_ensemble(
     let mut images = Vec::new();
     for site in setting.sites.iter().filter(|site| site.central) {
         let (_, learn) = site.split(seed, fold, folds);
-        images.extend(learn.into_iter().map(|field| {
-            let field = &site.fields[field];
-            TrainingImage { image: field.image.clone(), labels: field.labels.clone() }
-        }));
+        images.extend(learn.into_iter().map(|field| world::whole_image(&site.fields[field])));
     }
     let members = generation::first(plan, setting.trainer, &images, &format!("{seed}/fold-{fold}"), setting.go_on)?;
     fs::create_dir_all(&dir).map_err(ExperimentError::file(&dir))?;

@@ -337,8 +337,9 @@ fn foreground(labels: &[u8]) -> f64 {
     foreground as f64 / labelled.max(1) as f64
 }
 
-fn whole_image(field: &Field) -> TrainingImage {
-    TrainingImage { image: field.image.clone(), labels: field.labels.clone() }
+/// A field to learn from whole.
+pub(super) fn whole_image(field: &Field) -> TrainingImage {
+    TrainingImage { image: field.image.clone(), labels: field.labels.clone(), input: InputScale::RGB_TO_01 }
 }
 
 fn patch_image(field: &Field, patch: PatchBox) -> TrainingImage {
@@ -346,5 +347,6 @@ fn patch_image(field: &Field, patch: PatchBox) -> TrainingImage {
     TrainingImage {
         image: imageops::crop_imm(&field.image, x, y, side, side).to_image(),
         labels: imageops::crop_imm(&field.labels, x, y, side, side).to_image(),
+        input: InputScale::RGB_TO_01,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use consilium_common::bundle::Provenance;
+use consilium_common::bundle::{Normalisation, Provenance};
 use consilium_common::{Digest, GenerationNumber, Plan};
 use consilium_learning::dataset::Split;
 use consilium_learning::engine::Device;
@@ -46,7 +46,7 @@ pub fn train(
     let mut slides = Vec::new();
     let mut images: Vec<TrainingImage> = Vec::new();
     for slide in with_masks(&folder, Split::Train, Split::Test)? {
-        match train_image(&slide, &plan.task) {
+        match train_image(&slide, &plan.task, Normalisation::RgbTo01) {
             Ok(image) => {
                 slides.push(slide.name);
                 images.push(image);

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use consilium_common::RoundNumber;
+use consilium_common::bundle::Normalisation;
 use consilium_common::messages::Stage;
 use consilium_common::plan::{Task, UNLABELLED};
 use consilium_learning::dataset::{DataFolder, SlideEntry, Split};
+use consilium_learning::network::InputScale;
+use consilium_learning::scan::scale_of;
 use consilium_learning::slides::{open_slide, read_at, read_mask_at, size_at};
 use consilium_learning::training::{Trainer, TrainingImage, member_seed, train_member};
 use tokio::task::JoinSet;
@@ -89,7 +92,7 @@ fn without_held_out(
 /// Each train slide with a mask, and how many patches it amounts to.
 fn measure(folder: &DataFolder, task: &Task, side: f64) -> Vec<(String, Result<u32, String>)> {
     let patches = |slide: &SlideEntry| {
-        let image = train_image(slide, task)?;
+        let image = train_image(slide, task, Normalisation::RgbTo01)?;
         if image.labels.as_raw().iter().all(|&label| label == UNLABELLED) {
             return Err("its reference mask labels nothing; correct it or leave it out of the train split".to_owned());
         }
@@ -101,13 +104,18 @@ fn measure(folder: &DataFolder, task: &Task, side: f64) -> Vec<(String, Result<u
 }
 
 /// A whole slide with its mask at the plan's spacing; what is wrong is one sentence.
-pub(crate) fn train_image(slide: &SlideEntry, task: &Task) -> Result<TrainingImage, String> {
+pub(crate) fn train_image(
+    slide: &SlideEntry,
+    task: &Task,
+    normalisation: Normalisation,
+) -> Result<TrainingImage, String> {
     let mask = slide.mask.as_ref().ok_or("has no reference mask; add masks/NAME.png")?;
     let reader = open_slide(&slide.path, slide.mpp).map_err(|e| e.to_string())?;
     let (width, height) = size_at(reader.as_ref(), task.spacing_um);
     let image = read_at(reader.as_ref(), task.spacing_um, 0, 0, width, height).map_err(|e| e.to_string())?;
     let labels = read_mask_at(mask, reader.as_ref(), task.spacing_um, task.classes.len()).map_err(|e| e.to_string())?;
-    Ok(TrainingImage { image, labels })
+    let input = scale_of(reader.as_ref(), task.spacing_um, normalisation).map_err(|e| e.to_string())?;
+    Ok(TrainingImage { image, labels, input })
 }
 
 async fn train(job: &Job<'_>, ensemble: &Loaded, set: &TrainingSet, missing: &[usize]) -> Result<(), SiteError> {
@@ -115,7 +123,7 @@ async fn train(job: &Job<'_>, ensemble: &Loaded, set: &TrainingSet, missing: &[u
     let (trainer, why) =
         Trainer::on(job.work.config.device).map_err(SiteError::learning("preparing the fine-tuning"))?;
     info!(study = %job.order.study, round = job.order.round.0, trainer = why, "fine-tuning");
-    let images = Arc::new(images(job, set).await?);
+    let images = Arc::new(images(job, ensemble.manifest.normalisation, set).await?);
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     let iterations = u64::from(job.plan.fine_tuning.iterations);
@@ -194,11 +202,15 @@ pub(crate) fn ends(losses: &[f32]) -> (f64, f64) {
     (mean(&losses[..tenth]), mean(&losses[losses.len() - tenth..]))
 }
 
-async fn images(job: &Job<'_>, set: &TrainingSet) -> Result<Vec<TrainingImage>, SiteError> {
+async fn images(
+    job: &Job<'_>,
+    normalisation: Normalisation,
+    set: &TrainingSet,
+) -> Result<Vec<TrainingImage>, SiteError> {
     let (work, order) = (job.work, job.order);
     let selections = work.journal.selections(&order.study).await?;
     let records = work.journal.corrections(&order.study).await?;
-    let mut patches: Vec<(PathBuf, PathBuf, CorrectionRecord)> = Vec::new();
+    let mut patches: Vec<(String, PathBuf, PathBuf, CorrectionRecord)> = Vec::new();
     for key @ (round, index) in &set.corrections {
         let selected = selections.get(round).and_then(|patches| patches.get(*index as usize));
         let (Some(patch), Some(record)) = (selected, records.get(key)) else {
@@ -206,7 +218,8 @@ async fn images(job: &Job<'_>, set: &TrainingSet) -> Result<Vec<TrainingImage>, 
             return Err(SiteError::Damaged { path: work.layout.journal(), why });
         };
         let dir = work.layout.round(&order.study, RoundNumber(*round));
-        patches.push((dir.join(patch.image()), dir.join(patch.correction()), record.clone()));
+        let slide = patch.scored.slide.clone();
+        patches.push((slide, dir.join(patch.image()), dir.join(patch.correction()), record.clone()));
     }
     let folder = job.data().await?;
     let slides: BTreeMap<String, SlideEntry> = folder.slides.into_iter().map(|s| (s.name.clone(), s)).collect();
@@ -214,11 +227,18 @@ async fn images(job: &Job<'_>, set: &TrainingSet) -> Result<Vec<TrainingImage>, 
     let task = job.plan.task.clone();
     blocking("reading what to train on", move |_| {
         let mut images = Vec::with_capacity(patches.len() + names.len());
-        for (image, labels, record) in &patches {
-            images.push(patch_image(image, labels, record)?);
+        let mut scales = BTreeMap::new();
+        for (slide, image, labels, record) in &patches {
+            let input = match scales.get(slide) {
+                Some(input) => *input,
+                None => scale_of_slide(&slides, slide, &task, normalisation)?,
+            };
+            scales.insert(slide.clone(), input);
+            images.push(patch_image(image, labels, record, input)?);
         }
         for name in names {
-            let read = slides.get(&name).ok_or("is gone; put it back".to_owned()).and_then(|s| train_image(s, &task));
+            let slide = slides.get(&name).ok_or(GONE.to_owned());
+            let read = slide.and_then(|slide| train_image(slide, &task, normalisation));
             images.push(read.map_err(|why| SiteError::Usage(format!("a train slide of this round, {name}: {why}")))?);
         }
         Ok(images)
@@ -226,14 +246,40 @@ async fn images(job: &Job<'_>, set: &TrainingSet) -> Result<Vec<TrainingImage>, 
     .await
 }
 
-fn patch_image(image: &Path, labels: &Path, record: &CorrectionRecord) -> Result<TrainingImage, SiteError> {
+/// What a slide is that was there.
+const GONE: &str = "is gone; put it back";
+
+/// How the pixels of a slide become network input; only for z-scores is it read.
+fn scale_of_slide(
+    slides: &BTreeMap<String, SlideEntry>,
+    name: &str,
+    task: &Task,
+    normalisation: Normalisation,
+) -> Result<InputScale, SiteError> {
+    if normalisation == Normalisation::RgbTo01 {
+        return Ok(InputScale::RGB_TO_01);
+    }
+    let measure = |slide: &SlideEntry| {
+        let reader = open_slide(&slide.path, slide.mpp).map_err(|e| e.to_string())?;
+        scale_of(reader.as_ref(), task.spacing_um, normalisation).map_err(|e| e.to_string())
+    };
+    let measured = slides.get(name).ok_or(GONE.to_owned()).and_then(measure);
+    measured.map_err(|why| SiteError::Usage(format!("a slide with corrections of this round, {name}: {why}")))
+}
+
+fn patch_image(
+    image: &Path,
+    labels: &Path,
+    record: &CorrectionRecord,
+    input: InputScale,
+) -> Result<TrainingImage, SiteError> {
     let map = picture::read_grey(labels)?;
     if label_digest(&map) != record.labels {
         let why =
             "was changed after it was taken in, and the round would no longer be the same; restore it from backup";
         return Err(SiteError::Damaged { path: labels.to_owned(), why: why.to_owned() });
     }
-    Ok(TrainingImage { image: picture::read_rgb(image)?, labels: map })
+    Ok(TrainingImage { image: picture::read_rgb(image)?, labels: map, input })
 }
 
 #[cfg(test)]

@@ -10,12 +10,28 @@ fn image(width: u32, height: u32, label: impl Fn(u32, u32) -> u8) -> TrainingIma
             Rgb([(x * 5) as u8, (y * 3) as u8, label(x, y).wrapping_mul(40)])
         }),
         labels: GrayImage::from_fn(width, height, |x, y| Luma([label(x, y)])),
+        input: InputScale::RGB_TO_01,
     }
 }
 
 fn plain(side: u32, batch: u32) -> Training {
     let augmentation = Augmentation { flips: false, rotate_scale: false, colour: false, hed: 0.0 };
     Training { augmentation, ..Training::new(10, batch, side, 0.01) }
+}
+
+#[test]
+fn pixels_are_normalised_as_their_slide_is() {
+    let images = [image(64, 64, |x, _| u8::from(x > 30))];
+    let input = InputScale { mean: [120.0, 100.0, 3.0], deviation: [50.0, 20.0, 7.0], shown: None };
+    let scored = [TrainingImage { input, ..images[0].clone() }];
+    let settings = Training { augmentation: Augmentation::default(), ..plain(32, 4) };
+    let (plain, scored) =
+        (Sampler::new(&images, 2).batch(&settings, 1, 3), Sampler::new(&scored, 2).batch(&settings, 1, 3));
+    assert_eq!(plain.labels, scored.labels);
+    for (i, (a, b)) in plain.pixels.iter().zip(&scored.pixels).enumerate() {
+        let c = i / (32 * 32) % 3;
+        assert!(((a * 255.0 - input.mean[c]) / input.deviation[c] - b).abs() < 1e-4, "{i}: {a} {b}");
+    }
 }
 
 #[test]
