@@ -110,7 +110,7 @@ fn page(summary: &Summary, cells: &[Cell], figures: &[(String, String, String)],
     let names: std::collections::BTreeSet<(&str, &str)> =
         fields.flat_map(|site| site.fields.iter().map(|f| (site.site.as_str(), f.field.as_str()))).collect();
     let lead = format!(
-        "{} seeds, {} folds, {} held-out fields of the sites other than the central one.",
+        "Seeds: {}. Folds: {}. Held-out fields of the sites other than the central one: {}.",
         summary.seeds,
         summary.folds,
         names.len()
