@@ -87,7 +87,8 @@ pub(crate) enum Command {
         /// In place of the plan's seed.
         #[arg(long)]
         seed: Option<u64>,
-        /// What trains: cpu, or in a program built with libtorch libtorch[:bf16] or cuda:N[:bf16]; auto takes the fastest.
+        /// What trains: auto (the fastest that is there), cpu, or in a program built with libtorch also libtorch and cuda:N, both
+        /// with :bf16 for numbers of half the size between the layers.
         #[arg(long, default_value_t = Device::Auto)]
         device: Device,
     },
@@ -137,7 +138,7 @@ pub(crate) struct ScanArgs {
     #[arg(long)]
     step: Option<f64>,
     /// What computes the networks: auto, cpu, onnx (ONNX Runtime, if its library is there) or cuda:N; in a program built
-    /// with libtorch also libtorch[:bf16] and cuda:N[:bf16].
+    /// with libtorch also libtorch, and both with :bf16 for numbers of half the size between the layers.
     #[arg(long, default_value_t = Device::Auto)]
     device: Device,
 }
