@@ -2,15 +2,19 @@
 //!
 //! Every layer is brought to this form: an output channel is a sum over input channels and *taps*, a tap being a distance
 //! in the flat planes. Plain loops over arrays of fixed length, compiled for the widest instructions that the processor
-//! has (`pulp`) and with fused multiply-add throughout, so that any x86-64 processor of the last ten years and any
-//! number of threads give the same bits.
+//! has (`pulp`) and with fused multiply-add throughout and sums in one order, so that any x86-64 processor of the last ten
+//! years, with AVX-512 or without, and any number of threads give the same bits.
 
 use pulp::{Simd, WithSimd};
 
 use super::simd::{LANES, cast, vectors};
 
-/// Output pixels that are computed together.
+/// Output pixels that are computed together: two vectors of eight, or one of sixteen for what [`WIDE`] leaves.
 const BLOCK: usize = 16;
+/// The same where there are 32 registers of sixteen numbers: with fewer sums at a time the multipliers would wait.
+const WIDE: usize = 64;
+/// Pixels that are left at the end of a run and still computed as a wide block: three narrow ones would take longer.
+const LEAST_WIDE: usize = 33;
 /// Neighbouring taps of a 3x3 kernel that are read together where their pixels are neighbours too.
 const RUN: usize = 3;
 /// Output channels that are computed together.
@@ -92,59 +96,84 @@ impl WithSimd for Blocks<'_> {
         let (triples, rest) = job.taps.as_chunks::<RUN>();
         let runs = rest.is_empty() && triples.iter().all(|t| t[1] == t[0] + 1 && t[2] == t[0] + 2);
         for (group, weights) in weights.chunks_exact(inputs * taps).enumerate() {
-            let first = group * GROUP;
-            let rows = GROUP.min(outputs - first);
-            let start: [f32; GROUP] =
-                std::array::from_fn(|r| job.bias.and_then(|b| b.get(first + r)).copied().unwrap_or(0.0));
-            for at in (0..job.len).step_by(BLOCK) {
-                let sums = if runs {
-                    job.block::<S, RUN>(simd, weights, start, at)
-                } else {
-                    job.block::<S, 1>(simd, weights, start, at)
+            let mut row = Row { job, weights, first: group * GROUP, outputs: *outputs, runs, output: &mut *output };
+            let mut at = 0;
+            while at < job.len {
+                let left = job.len - at;
+                at += match size_of::<S::f32s>() / size_of::<f32>() {
+                    16 if left >= LEAST_WIDE => row.block::<S, WIDE, { WIDE / 16 }>(simd, at),
+                    16 => row.block::<S, BLOCK, { BLOCK / 16 }>(simd, at),
+                    _ => row.block::<S, BLOCK, { BLOCK / 8 }>(simd, at),
                 };
-                let count = BLOCK.min(job.len - at);
-                for (r, sums) in sums.iter().enumerate().take(rows) {
-                    let to = (first + r) * job.output_stride + job.output_offset + at;
-                    match output.get_mut(to..).and_then(|o| o.first_chunk_mut::<BLOCK>()) {
-                        // A copy of known length is three stores; of any length it is a call.
-                        Some(whole) if count == BLOCK => *whole = *sums,
-                        _ => output[to..to + count].copy_from_slice(&sums[..count]),
-                    }
-                }
             }
         }
     }
 }
 
+/// The output channels of a group.
+struct Row<'a> {
+    job: &'a Correlation<'a>,
+    weights: &'a [[f32; GROUP]],
+    /// The first of them.
+    first: usize,
+    outputs: usize,
+    /// Whether taps come in runs of [`RUN`] neighbours.
+    runs: bool,
+    output: &'a mut [f32],
+}
+
+impl Row<'_> {
+    /// Computes `SIZE` pixels, `VECTORS` vectors, from `at` on; what is beyond the run is dropped. Returns their number.
+    #[inline(always)]
+    fn block<S: Simd, const SIZE: usize, const VECTORS: usize>(&mut self, simd: S, at: usize) -> usize {
+        let Self { job, first, .. } = *self;
+        let bias = |r: usize| job.bias.and_then(|b| b.get(first + r)).copied().unwrap_or(0.0);
+        let start: [f32; GROUP] = std::array::from_fn(bias);
+        let sums = if self.runs {
+            job.block::<S, RUN, SIZE, VECTORS>(simd, self.weights, start, at)
+        } else {
+            job.block::<S, 1, SIZE, VECTORS>(simd, self.weights, start, at)
+        };
+        let count = SIZE.min(job.len - at);
+        for (r, sums) in sums.iter().enumerate().take(self.outputs - first) {
+            let to = (first + r) * job.output_stride + job.output_offset + at;
+            match self.output.get_mut(to..).and_then(|o| o.first_chunk_mut::<SIZE>()) {
+                // A copy of known length is a few stores; of any length it is a call.
+                Some(whole) if count == SIZE => *whole = *sums,
+                _ => self.output[to..to + count].copy_from_slice(&sums[..count]),
+            }
+        }
+        count
+    }
+}
+
 impl Correlation<'_> {
     #[inline(always)]
-    fn block<S: Simd, const STEP: usize>(
+    fn block<S: Simd, const STEP: usize, const SIZE: usize, const VECTORS: usize>(
         &self,
         simd: S,
         weights: &[[f32; GROUP]],
         start: [f32; GROUP],
         at: usize,
-    ) -> [[f32; BLOCK]; GROUP] {
-        let mut sums = start.map(|v| [simd.splat_f32s(v); BLOCK / LANES]);
+    ) -> [[f32; SIZE]; GROUP] {
+        let mut sums = start.map(|v| [simd.splat_f32s(v); VECTORS]);
         for (channel, weights) in weights.chunks_exact(self.taps.len()).enumerate() {
             let plane = &self.input[channel * self.input_stride + at..];
             for (weights, &tap) in weights.as_chunks::<STEP>().0.iter().zip(self.taps.iter().step_by(STEP)) {
-                let Some(pixels) = plane.get(tap..).and_then(|p| p.first_chunk::<{ BLOCK + RUN - 1 }>()) else {
-                    continue;
-                };
+                let pixels = &plane[tap..tap + SIZE + STEP - 1];
                 for (step, weight) in weights.iter().enumerate() {
-                    let Some(pixels) = pixels[step..].first_chunk::<BLOCK>() else { continue };
-                    let pixels: [S::f32s; BLOCK / LANES] = cast(*pixels);
+                    let Some(pixels) = pixels[step..].first_chunk::<SIZE>() else { continue };
+                    let pixels: [S::f32s; VECTORS] = cast(*pixels);
                     for r in 0..GROUP {
                         let weight = simd.splat_f32s(weight[r]);
-                        for i in 0..BLOCK / LANES {
+                        for i in 0..VECTORS {
                             sums[r][i] = simd.mul_add_f32s(pixels[i], weight, sums[r][i]);
                         }
                     }
                 }
             }
         }
-        let mut sums: [[f32; BLOCK]; GROUP] = sums.map(cast);
+        let mut sums: [[f32; SIZE]; GROUP] = sums.map(cast);
         for sum in sums.as_flattened_mut() {
             *sum = if *sum >= 0.0 { *sum } else { *sum * self.slope };
         }
@@ -163,7 +192,7 @@ pub(crate) struct WeightGradient<'a> {
     pub(crate) inputs: usize,
     /// The distance of each tap.
     pub(crate) taps: &'a [usize],
-    /// The planes of the gradient, from the beginning of the first run on. What lies between the rows is zero.
+    /// The planes of the gradient, from the beginning of the first run on. What lies between its rows is zero.
     pub(crate) gradient: &'a [f32],
     /// Numbers from one plane of the gradient to the next.
     pub(crate) gradient_stride: usize,
@@ -179,16 +208,17 @@ impl WeightGradient<'_> {
         vectors(Tiles { job: self, sums });
     }
 
+    /// With `ROWS` gradients at a time, whose sums with three inputs fill the registers: a row of sums is `VECTORS` vectors.
     #[inline(always)]
-    fn tiles<S: Simd>(&self, simd: S, sums: &mut [f32]) {
+    fn tiles<S: Simd, const ROWS: usize, const VECTORS: usize>(&self, simd: S, sums: &mut [f32]) {
         let taps = self.taps.len();
-        let padded = self.len.next_multiple_of(LANES);
-        for start in (0..padded).step_by(TILE) {
-            let len = TILE.min(padded - start);
-            for first in (0..self.outputs).step_by(GROUP) {
-                let rows = GROUP.min(self.outputs - first);
+        for start in (0..self.len).step_by(TILE) {
+            let len = TILE.min(self.len - start);
+            let padded = len.next_multiple_of(LANES);
+            for first in (0..self.outputs).step_by(ROWS) {
+                let rows = ROWS.min(self.outputs - first);
                 // A missing row is read from the last one and its sum is dropped.
-                let gradient: [&[f32]; GROUP] = std::array::from_fn(|r| {
+                let gradient: [&[f32]; ROWS] = std::array::from_fn(|r| {
                     let from = (first + r.min(rows - 1)) * self.gradient_stride + start;
                     &self.gradient[from..from + len]
                 });
@@ -196,12 +226,14 @@ impl WeightGradient<'_> {
                     let plane = &self.input[channel * self.input_stride + start..];
                     let mut tap = 0;
                     while tap < taps {
-                        let step = if taps - tap >= 3 { 3 } else { 1 };
-                        let found = if step == 3 {
-                            dots(simd, gradient, std::array::from_fn(|t| &plane[self.taps[tap + t]..][..len]))
+                        let step = if taps - tap >= RUN { RUN } else { 1 };
+                        let found = if step == RUN {
+                            let input = std::array::from_fn(|t| &plane[self.taps[tap + t]..][..padded]);
+                            dots::<S, ROWS, RUN, VECTORS>(simd, gradient, input)
                         } else {
-                            let [one] = dots(simd, gradient, [&plane[self.taps[tap]..][..len]]);
-                            [one, [0.0; GROUP], [0.0; GROUP]]
+                            let input = [&plane[self.taps[tap]..][..padded]];
+                            let [one] = dots::<S, ROWS, 1, VECTORS>(simd, gradient, input);
+                            [one, [0.0; ROWS], [0.0; ROWS]]
                         };
                         for (t, found) in found.iter().enumerate().take(step) {
                             for (r, found) in found.iter().enumerate().take(rows) {
@@ -226,28 +258,147 @@ impl WithSimd for Tiles<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.job.tiles(simd, self.sums);
+        match size_of::<S::f32s>() / size_of::<f32>() {
+            16 => self.job.tiles::<S, 4, { LANES / 16 }>(simd, self.sums),
+            // Of sixteen registers twelve are sums.
+            _ => self.job.tiles::<S, 2, { LANES / 8 }>(simd, self.sums),
+        }
     }
 }
 
-/// The dot products of four gradients with `T` shifted inputs, all of one length.
+/// The dot products of some gradients of one length with `T` shifted inputs, which go on to a multiple of [`LANES`].
 #[inline(always)]
-fn dots<S: Simd, const T: usize>(simd: S, gradient: [&[f32]; GROUP], input: [&[f32]; T]) -> [[f32; GROUP]; T] {
-    let mut sums = [[simd.splat_f32s(0.0); GROUP]; T];
+fn dots<S: Simd, const ROWS: usize, const T: usize, const VECTORS: usize>(
+    simd: S,
+    gradient: [&[f32]; ROWS],
+    input: [&[f32]; T],
+) -> [[f32; ROWS]; T] {
+    let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; ROWS]; T];
+    let rest = gradient.map(|g| g.as_chunks::<LANES>().1);
     let gradient = gradient.map(|g| g.as_chunks::<LANES>().0);
     let input = input.map(|x| x.as_chunks::<LANES>().0);
     let blocks = gradient[0].len();
     let gradient = gradient.map(|g| &g[..blocks]);
-    let input = input.map(|x| &x[..blocks]);
+    let (input, last) = (input.map(|x| &x[..blocks]), input.map(|x| x.get(blocks)));
     for block in 0..blocks {
-        // Twelve sums, three pixels and one gradient are the sixteen registers that there are.
-        let pixels: [S::f32s; T] = std::array::from_fn(|t| cast(input[t][block]));
-        for r in 0..GROUP {
-            let gradient: S::f32s = cast(gradient[r][block]);
-            for t in 0..T {
-                sums[t][r] = simd.mul_add_f32s(pixels[t], gradient, sums[t][r]);
+        let gradient = std::array::from_fn(|r| gradient[r][block]);
+        add_products(simd, &mut sums, gradient, std::array::from_fn(|t| input[t][block]));
+    }
+    if !rest[0].is_empty() {
+        let padded = rest.map(|rest| std::array::from_fn(|i| rest.get(i).copied().unwrap_or(0.0)));
+        add_products(simd, &mut sums, padded, last.map(|last| last.copied().unwrap_or([0.0; LANES])));
+    }
+    sums.map(|rows| rows.map(|lanes| cast::<_, [f32; LANES]>(lanes).iter().sum()))
+}
+
+#[inline(always)]
+fn add_products<S: Simd, const ROWS: usize, const T: usize, const VECTORS: usize>(
+    simd: S,
+    sums: &mut [[[S::f32s; VECTORS]; ROWS]; T],
+    gradient: [[f32; LANES]; ROWS],
+    input: [[f32; LANES]; T],
+) {
+    let gradient: [[S::f32s; VECTORS]; ROWS] = gradient.map(cast);
+    for t in 0..T {
+        let pixels: [S::f32s; VECTORS] = cast(input[t]);
+        for r in 0..ROWS {
+            for i in 0..VECTORS {
+                sums[t][r][i] = simd.mul_add_f32s(pixels[i], gradient[r][i], sums[t][r][i]);
             }
         }
     }
-    sums.map(|row| row.map(|lanes| cast::<_, [f32; LANES]>(lanes).iter().sum()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::random;
+
+    fn numbers(count: usize, seed: &str) -> Vec<f32> {
+        let mut rng = random::rng(seed);
+        (0..count).map(|_| random::unit(&mut rng) - 0.5).collect()
+    }
+
+    /// Runs an operation with every kind of vector that this processor has.
+    fn with_all_vectors<Op: WithSimd>(op: impl Fn() -> Op) -> Vec<Op::Output> {
+        let mut outputs = vec![Simd::vectorize(pulp::Scalar256b, op())];
+        #[cfg(target_arch = "x86_64")]
+        {
+            outputs.extend(pulp::x86::V3::try_new().map(|simd| Simd::vectorize(simd, op())));
+            outputs.extend(pulp::x86::V4::try_new().map(|simd| Simd::vectorize(simd, op())));
+        }
+        outputs
+    }
+
+    struct Forward<'a>(&'a Correlation<'a>, usize);
+
+    impl WithSimd for Forward<'_> {
+        type Output = Vec<f32>;
+
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+            let mut output = vec![0.0; self.1];
+            Blocks { job: self.0, output: &mut output }.with_simd(simd);
+            output
+        }
+    }
+
+    struct Backward<'a>(&'a WeightGradient<'a>, usize);
+
+    impl WithSimd for Backward<'_> {
+        type Output = Vec<f32>;
+
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+            let mut sums = vec![0.0; self.1];
+            Tiles { job: self.0, sums: &mut sums }.with_simd(simd);
+            sums
+        }
+    }
+
+    #[test]
+    fn all_vectors_give_the_same_bits() {
+        for (len, taps) in [(1, vec![5]), (40, vec![3, 4, 5, 60, 61, 62]), (97, vec![0, 7]), (1500, vec![0, 1, 2])] {
+            let (inputs, outputs) = (3, 6);
+            let plane = len + 200;
+            let (input, weights) =
+                (numbers(inputs * plane, "input"), numbers(outputs * inputs * taps.len(), "weights"));
+            let packed = Packed::new(outputs, inputs, taps.len(), |o, i, t| weights[(o * inputs + i) * taps.len() + t]);
+            let bias = numbers(outputs, "bias");
+            let forward = Correlation {
+                input: &input,
+                input_stride: plane,
+                taps: &taps,
+                packed: &packed,
+                bias: Some(&bias),
+                slope: 0.01,
+                len,
+                output_stride: len,
+                output_offset: 0,
+            };
+            let all = with_all_vectors(|| Forward(&forward, outputs * len));
+            let exact: f64 = (0..inputs)
+                .flat_map(|c| taps.iter().enumerate().map(move |(t, tap)| (c, t, tap)))
+                .map(|(c, t, tap)| f64::from(input[c * plane + tap + len - 1]) * f64::from(weights[c * taps.len() + t]))
+                .sum::<f64>()
+                + f64::from(bias[0]);
+            let exact = if exact < 0.0 { 0.01 * exact } else { exact };
+            assert!((f64::from(all[0][len - 1]) - exact).abs() < 1e-5);
+            assert!(all.iter().all(|output| *output == all[0]), "{len} {taps:?}");
+
+            let gradient = numbers(outputs * len, "gradient");
+            let backward = WeightGradient {
+                input: &input,
+                input_stride: plane,
+                inputs,
+                taps: &taps,
+                gradient: &gradient,
+                gradient_stride: len,
+                outputs,
+                len,
+            };
+            let all = with_all_vectors(|| Backward(&backward, weights.len()));
+            let exact: f64 = (0..len).map(|i| f64::from(gradient[i]) * f64::from(input[taps[0] + i])).sum();
+            assert!((f64::from(all[0][0]) - exact).abs() < 1e-4);
+            assert!(all.iter().all(|sums| *sums == all[0]), "{len} {taps:?}");
+        }
+    }
 }
