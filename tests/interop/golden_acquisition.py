@@ -13,6 +13,7 @@ import sys
 import numpy as np
 import scipy
 import sklearn
+from lcg import Numbers
 from scipy import ndimage
 from scipy.spatial.distance import cdist, pdist
 from scipy.special import rel_entr
@@ -23,20 +24,6 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler, normalize
 
 MEMBERS, CLASSES = 3, 3
-
-
-class Numbers:
-    """Numerical Recipes' linear congruential generator; the upper 24 bits as a fraction."""
-
-    def __init__(self, seed):
-        self.state = seed
-
-    def unit(self):
-        self.state = (self.state * 1664525 + 1013904223) % 2**32
-        return (self.state >> 8) / 2**24
-
-    def units(self, *shape):
-        return np.array([self.unit() for _ in range(math.prod(shape))]).reshape(shape)
 
 
 def probabilities(numbers, planes, pixels):

@@ -13,21 +13,11 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lcg import Numbers
 from plain_conv_unet import build, own_names
 
 SIDE, BATCH, STEPS = 16, 2, 10
 RATE, MOMENTUM, DECAY, CLIP, ITERATIONS = 0.05, 0.99, 3e-5, 12.0, 10
-
-
-class Numbers:
-    """Numerical Recipes' linear congruential generator; the upper 24 bits as a fraction."""
-
-    def __init__(self, seed):
-        self.state = seed
-
-    def unit(self):
-        self.state = (self.state * 1664525 + 1013904223) % 2**32
-        return (self.state >> 8) / 2**24
 
 
 def fill(name, shape, numbers):

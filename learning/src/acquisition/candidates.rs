@@ -2,6 +2,7 @@
 
 use consilium_common::plan::{Acquisition, Score};
 
+use super::grid::starts;
 use super::sums::StripSums;
 use super::uga::UgaCounts;
 use super::{PatchBox, ScoredPatch};
@@ -26,13 +27,9 @@ pub fn candidates(
     exclude: &[PatchBox],
 ) -> Result<Vec<ScoredPatch>, ScanError> {
     let side = settings.patch_px;
-    let (columns, rows) = match settings.score {
-        Score::Uga => (grid(maps.width(), side, side, false), grid(maps.height(), side, side, false)),
-        Score::MeanUncertainty | Score::MeanEntropy | Score::Random => {
-            let step = (side / 2).max(1);
-            (grid(maps.width(), side, step, true), grid(maps.height(), side, step, true))
-        }
-    };
+    let own = settings.score == Score::Uga;
+    let along = |length| starts(length, side, if own { side } else { side / 2 }, !own);
+    let (columns, rows) = (along(maps.width()), along(maps.height()));
     let mut found = Vec::new();
     for y in rows {
         let boxes = columns.iter().map(|&x| PatchBox { x, y, side });
@@ -44,16 +41,6 @@ pub fn candidates(
         }
     }
     Ok(found)
-}
-
-/// First pixels of the boxes along one axis; with `to_edge` a last one ends at the far edge.
-fn grid(length: u32, side: u32, step: u32, to_edge: bool) -> Vec<u32> {
-    let Some(last) = length.checked_sub(side).filter(|_| side > 0) else { return Vec::new() };
-    let mut starts: Vec<u32> = (0..=last).step_by(step as usize).collect();
-    if to_edge && starts.last() != Some(&last) {
-        starts.push(last);
-    }
-    starts
 }
 
 /// What the rules need of one row of boxes.

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::PatchBox;
+use super::grid::starts;
 use super::integral::Integral;
 
 /// Radius of the band around predicted boundaries, in pixels, where the aggregation does not give one.
@@ -166,8 +167,8 @@ struct Grid<'a> {
 
 impl<'a> Grid<'a> {
     fn new(field: &'a Field<'a>, layout: &Layout, counts: &[bool]) -> Self {
-        let columns = starts(field.width, layout.side, layout.stride);
-        let rows = starts(field.height, layout.side, layout.stride);
+        let columns = starts(field.width, layout.side, layout.stride, true);
+        let rows = starts(field.height, layout.side, layout.stride, true);
         let row = |y: u32| columns.iter().map(move |&x| PatchBox { x, y, side: layout.side });
         let all = Self { field, boxes: rows.into_iter().flat_map(row).collect(), tissue: Vec::new() };
         let tissue = all.share(|i| counts[i]);
@@ -193,16 +194,6 @@ impl<'a> Grid<'a> {
         let pixels = self.share(inside);
         sums.iter().zip(pixels).map(|(sum, pixels)| if pixels > 0.0 { sum / pixels } else { 0.0 }).collect()
     }
-}
-
-/// First pixels of the boxes along one axis; the last box ends at the far edge.
-fn starts(length: u32, side: u32, stride: u32) -> Vec<u32> {
-    let Some(last) = length.checked_sub(side).filter(|_| side > 0) else { return Vec::new() };
-    let mut starts: Vec<u32> = (0..=last).step_by(stride.max(1) as usize).collect();
-    if starts.last() != Some(&last) {
-        starts.push(last);
-    }
-    starts
 }
 
 /// Mean of the largest `ceil(share * n)` of the box's n pixels that count, at least one.

@@ -5,6 +5,7 @@
 
 mod candidates;
 mod describe;
+mod grid;
 mod integral;
 mod rules;
 mod select;
