@@ -123,6 +123,10 @@ pub struct Training {
     pub iterations: u32,
     /// Patches a step.
     pub batch_size: u32,
+    /// Parts of a batch that are computed one after the other, in a fraction of the memory, before a step is taken with the
+    /// mean of their gradients (gradient accumulation). Dice and statistics are then those of a part, not of the batch.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulation: u32,
     /// Side of a training patch in pixels at the plan's spacing.
     pub patch_px: u32,
     /// Initial learning rate; it falls as (1 - t/T)^0.9.
@@ -182,6 +186,7 @@ impl Training {
         Self {
             iterations,
             batch_size,
+            accumulation: one(),
             patch_px,
             learning_rate,
             momentum: momentum(),
@@ -205,6 +210,9 @@ impl Training {
         }
         if !(1..=1024).contains(&self.batch_size) {
             return fail("batch_size", "needs 1 to 1024");
+        }
+        if self.accumulation == 0 || !self.batch_size.is_multiple_of(self.accumulation) {
+            return fail("accumulation", "must divide batch_size");
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
             return fail("learning_rate", "must be above 0 and at most 10");

@@ -5,7 +5,7 @@ use consilium_common::plan::{Architecture, Training};
 use super::TrainingError;
 use super::loss::{downsample_labels, level_weights, loss_and_gradient};
 use super::optimiser::Sgd;
-use super::sampler::Batch;
+use super::sampler::{Batch, Part};
 use crate::engine::{Device, EngineError};
 use crate::network::MemberWeights;
 use crate::network::net::Network;
@@ -120,30 +120,45 @@ impl<'a> OwnLearner<'a> {
         Self { network, optimiser, settings, classes: arch.classes, weights }
     }
 
-    fn gradients(&mut self, batch: &Batch) -> (f32, Vec<Vec<f32>>) {
+    /// The loss and its gradients by all tensors.
+    fn gradients(&mut self, batch: &Part<'_>) -> (f64, Vec<Vec<f32>>) {
         let side = self.settings.patch_px as usize;
         let samples = batch.labels.len() / (side * side);
         let mode = self.network.mode(self.settings.freeze_norm_statistics);
         let wanted = |above: usize| self.weights[above] > 0.0;
-        let (trace, mut levels) = self.network.forward(&batch.pixels, samples, Grid::new(side, side), mode, wanted);
+        let (trace, mut levels) = self.network.forward(batch.pixels, samples, Grid::new(side, side), mode, wanted);
         let mut total = 0.0;
         for level in &mut levels {
-            let labels = downsample_labels(&batch.labels, side, level.factor);
+            let labels = downsample_labels(batch.labels, side, level.factor);
             let (loss, mut gradient) = loss_and_gradient(&level.logits, &labels, self.classes, samples);
             let weight = self.weights[self.weights.len() - 1 - level.level];
             gradient.iter_mut().for_each(|g| *g *= weight as f32);
             total += weight * loss;
             level.logits = gradient;
         }
-        (total as f32, self.network.backward(trace, &levels))
+        (total, self.network.backward(trace, &levels))
     }
 }
 
 impl Learner for OwnLearner<'_> {
     fn step(&mut self, batch: &Batch, rate: f64) -> Result<f32, TrainingError> {
-        let (loss, gradients) = self.gradients(batch);
-        self.optimiser.step(&mut self.network.values, &gradients, self.settings, rate);
-        Ok(loss)
+        let parts = self.settings.accumulation;
+        let (mut loss, mut mean) = (0.0, Vec::new());
+        for part in batch.parts(parts) {
+            let (more, gradients) = self.gradients(&part);
+            loss += more / f64::from(parts);
+            if mean.is_empty() {
+                mean = gradients;
+            } else {
+                let pairs = mean.iter_mut().flatten().zip(gradients.iter().flatten());
+                pairs.for_each(|(sum, more)| *sum += more);
+            }
+        }
+        if parts > 1 {
+            mean.iter_mut().flatten().for_each(|sum| *sum /= parts as f32);
+        }
+        self.optimiser.step(&mut self.network.values, &mean, self.settings, rate);
+        Ok(loss as f32)
     }
 
     fn weights(&self) -> Result<MemberWeights, TrainingError> {

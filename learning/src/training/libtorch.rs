@@ -13,8 +13,10 @@ use tch::{Kind, Reduction, Tensor};
 use super::TrainingError;
 use super::learner::Learner;
 use super::loss::{SMOOTH, downsample_labels, level_weights};
-use super::sampler::Batch;
-use crate::engine::libtorch::calls::{Place, Torch, average, channels_last, conv, copy, raise, tensor, use_threads};
+use super::sampler::{Batch, Part};
+use crate::engine::libtorch::calls::{
+    Place, Torch, average, channels_last, conv, copy, raise, said, tensor, use_threads,
+};
 use crate::network::graph::{Block, ConvLayer, Graph, Stage};
 use crate::network::norm::{EPSILON, MOMENTUM};
 use crate::network::{MemberWeights, WeightTensor};
@@ -87,25 +89,29 @@ impl<'a> TorchLearner<'a> {
 
     fn try_step(&mut self, batch: &Batch, rate: f64) -> Torch<f32> {
         use_threads(self.threads);
-        let Some(loss) = self.loss(batch)? else {
-            tch::no_grad(|| self.update(&[], rate))?;
-            return Ok(0.0);
-        };
-        let parameters: Vec<&Tensor> = self.trained.iter().map(|&index| &self.values[index]).collect();
-        let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
-        tch::no_grad(|| self.update(&gradients, rate))?;
-        Ok(loss.f_double_value(&[])? as f32)
+        let parts = self.settings.accumulation;
+        let (mut total, mut sums) = (0.0, Vec::new());
+        for part in batch.parts(parts) {
+            let Some(loss) = self.loss(&part)? else { continue };
+            let loss = loss.f_div_scalar(f64::from(parts))?;
+            let parameters: Vec<&Tensor> = self.trained.iter().map(|&index| &self.values[index]).collect();
+            let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
+            sums = if sums.is_empty() { gradients } else { added(sums, &gradients)? };
+            total += loss.f_double_value(&[])?;
+        }
+        tch::no_grad(|| self.update(&sums, rate))?;
+        Ok(total as f32)
     }
 
     /// The loss of all levels in their weights; none where nothing is labelled.
-    fn loss(&self, batch: &Batch) -> Torch<Option<Tensor>> {
+    fn loss(&self, batch: &Part<'_>) -> Torch<Option<Tensor>> {
         let side = self.settings.patch_px as usize;
         let samples = batch.labels.len() / (side * side);
         let channels = batch.pixels.len() / batch.labels.len().max(1);
-        let x = tensor(&batch.pixels, &[samples, channels, side, side], self.place.device())?;
+        let x = tensor(batch.pixels, &[samples, channels, side, side], self.place.device())?;
         let mut total: Option<Tensor> = None;
         for (above, factor, logits) in self.forward(channels_last(&x)?.f_to_kind(self.place.kind())?)? {
-            let labels = downsample_labels(&batch.labels, side, factor);
+            let labels = downsample_labels(batch.labels, side, factor);
             if labels.iter().all(|&label| label == UNLABELLED) {
                 continue;
             }
@@ -237,6 +243,16 @@ impl<'a> TorchLearner<'a> {
     }
 }
 
+/// Sums of gradients; of a level without labels there is none.
+fn added(sums: Vec<Tensor>, more: &[Tensor]) -> Torch<Vec<Tensor>> {
+    let add = |(sum, more): (Tensor, &Tensor)| match (sum.defined(), more.defined()) {
+        (true, true) => sum.f_add(more),
+        (true, false) => Ok(sum),
+        (false, _) => Ok(more.shallow_clone()),
+    };
+    sums.into_iter().zip(more).map(add).collect()
+}
+
 /// The numbers of a parameter, or of its gradient, in the order in which they lie among the parameters.
 fn stored(t: &Tensor) -> Torch<Tensor> {
     let t = if t.dim() == 4 { t.f_permute([0, 2, 3, 1])? } else { t.shallow_clone() };
@@ -259,7 +275,6 @@ impl Learner for TorchLearner<'_> {
     }
 }
 
-/// What libtorch says; its first line, the rest are places in its own code.
 pub(super) fn failed(error: tch::TchError) -> TrainingError {
-    TrainingError::Engine(error.to_string().lines().next().unwrap_or_default().to_owned())
+    TrainingError::Engine(said(&error))
 }

@@ -36,6 +36,25 @@ pub(crate) struct Batch {
     pub(crate) labels: Vec<u8>,
 }
 
+/// Some of a batch, which are computed together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part<'a> {
+    /// `[n, 3, side, side]`.
+    pub(crate) pixels: &'a [f32],
+    /// `[n, side, side]`.
+    pub(crate) labels: &'a [u8],
+}
+
+impl Batch {
+    /// So many parts of one size; the number of patches must be a multiple.
+    pub(crate) fn parts(&self, parts: u32) -> impl Iterator<Item = Part<'_>> {
+        let each = |length: usize| (length / parts.max(1) as usize).max(1);
+        let labels = self.labels.chunks_exact(each(self.labels.len()));
+        let pixels = self.pixels.chunks_exact(each(self.pixels.len()));
+        pixels.zip(labels).map(|(pixels, labels)| Part { pixels, labels })
+    }
+}
+
 /// The images and where their foreground is.
 #[derive(Debug)]
 pub(crate) struct Sampler<'a> {

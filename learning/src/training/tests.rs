@@ -123,6 +123,41 @@ fn ten_steps_are_those_of_pytorch() {
     }
 }
 
+#[test]
+fn a_batch_in_parts_steps_by_the_mean_of_their_gradients() {
+    let arch = Architecture { norm: Norm::Instance, ..Architecture::plain(3, 4, 3) };
+    let mut numbers = Numbers(5);
+    let mut part = || Batch {
+        pixels: (0..3 * 256).map(|_| numbers.unit() as f32).collect(),
+        labels: (0..256).map(|_| numbers.label()).collect(),
+    };
+    // The coarser levels of the last part have nothing labelled.
+    let parts = [part(), part(), Batch { labels: (0..256).map(|i| if i == 17 { 1 } else { 255 }).collect(), ..part() }];
+    let both = Batch {
+        pixels: parts.iter().flat_map(|part| part.pixels.clone()).collect(),
+        labels: parts.iter().flat_map(|part| part.labels.clone()).collect(),
+    };
+    let start = MemberWeights::initialise(&arch, 3);
+    let one = Training { momentum: 0.0, weight_decay: 0.0, clip_norm: 1e6, ..Training::new(1, 1, 16, 0.1) };
+    let three = Training { batch_size: 3, accumulation: 3, ..one.clone() };
+    for trainer in trainers() {
+        let after = |settings: &Training, batch: &Batch| {
+            let mut learner = trainer.learner(&arch, &start, settings).unwrap();
+            let loss = learner.step(batch, 0.1).unwrap();
+            (loss, learner.weights().unwrap())
+        };
+        let apart = parts.each_ref().map(|part| after(&one, part));
+        let (loss, together) = after(&three, &both);
+        assert!((loss - apart.iter().map(|(loss, _)| loss / 3.0).sum::<f32>()).abs() < 1e-5, "{trainer:?}");
+        for (name, tensor) in together.iter() {
+            for (index, value) in tensor.values.iter().enumerate() {
+                let mean = apart.iter().map(|(_, w)| w.get(name).unwrap().values[index] / 3.0).sum::<f32>();
+                assert!((value - mean).abs() < 1e-5, "{trainer:?} {name}[{index}]: {value} against {mean}");
+            }
+        }
+    }
+}
+
 /// Every engine of this program that trains.
 fn trainers() -> Vec<Trainer> {
     let mut trainers = vec![Trainer::Cpu];
