@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let picture = image::open(picture)?.into_rgb8();
     let mut input = scale(&picture, ensemble.manifest.normalisation);
     let predictor = Predictor::new(&ensemble);
+    let form = predictor.form();
     let (width, height) = picture.dimensions();
     let mut padded = RgbImage::new(width.max(tile), height.max(tile));
     let (left, top) = ((padded.width() - width) / 2, (padded.height() - height) / 2);
@@ -34,14 +35,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let pixels = (padded.width() * padded.height()) as usize;
     let weights = gaussian_weights(tile);
-    let (mut sums, mut total) = (vec![0.0f64; predictor.classes() * pixels], vec![0.0f64; pixels]);
+    let (mut sums, mut total) = (vec![0.0f64; form.classes * pixels], vec![0.0f64; pixels]);
     for y0 in tile_starts(padded.height(), tile, STEP) {
         for x0 in tile_starts(padded.width(), tile, STEP) {
             let cut = [imageops::crop_imm(&padded, x0, y0, tile, tile).to_image()];
             let at = |i: usize| ((y0 + i as u32 / tile) * padded.width() + x0 + i as u32 % tile) as usize;
             weights.iter().enumerate().for_each(|(i, weight)| total[at(i)] += f64::from(*weight));
             let mut said = Vec::new();
-            for member in 0..predictor.members() {
+            for member in 0..form.members {
                 predictor.predict(member, &cut, &input, &mut said);
                 for (i, value) in said.iter().enumerate() {
                     let (class, i) = (i / weights.len(), i % weights.len());
@@ -51,10 +52,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let mut bytes = Vec::new();
-    for class in 0..predictor.classes() {
+    for class in 0..form.classes {
         for (y, x) in (top..top + height).flat_map(|y| (left..left + width).map(move |x| (y, x))) {
             let i = (y * padded.width() + x) as usize;
-            let mean = sums[class * pixels + i] / total[i] / predictor.members() as f64;
+            let mean = sums[class * pixels + i] / total[i] / form.members as f64;
             bytes.extend_from_slice(&(mean as f32).to_le_bytes());
         }
     }

@@ -13,114 +13,25 @@ pub(crate) mod libtorch;
 #[path = "no_libtorch.rs"]
 mod libtorch;
 mod onnx;
+mod predictor;
+mod runs;
 mod sources;
 mod survey;
 
 use consilium_common::bundle::Conventions;
 use consilium_common::plan::{Architecture, ScanSettings};
 use image::RgbImage;
-use rayon::prelude::*;
 
 pub use device::{Device, Precision, UnknownDevice};
 pub use error::EngineError;
 pub use onnx::{onnx_library, set_onnx_library};
+pub use predictor::{TilePredictor, predict_all};
 pub use survey::{EngineState, speed, survey};
 
 pub use crate::native::{LibraryError, LibraryInfo};
 
 use crate::network::{Ensemble, InputScale, MemberWeights, Predictor};
 use onnx::{Onnx, Place};
-
-/// Whatever turns tiles into probabilities, member by member.
-pub trait TilePredictor: Send + Sync {
-    /// Networks in the ensemble.
-    fn members(&self) -> usize;
-
-    /// Classes, background included.
-    fn classes(&self) -> usize;
-
-    /// What a tile's side should be a multiple of; others are padded with white and the result is cut back.
-    fn total_stride(&self) -> u32 {
-        1
-    }
-
-    /// Members that are best computed side by side; the caller brings so many threads. The others are computed after them.
-    fn at_once(&self) -> usize {
-        self.members()
-    }
-
-    /// How the ensemble is used.
-    fn conventions(&self) -> Conventions {
-        Conventions::default()
-    }
-
-    /// Replaces `out` by what one member says of tiles of one size, probabilities or logits, whichever are averaged:
-    /// `[tiles, classes, height, width]`. `input` is the normalisation of the slide.
-    ///
-    /// # Errors
-    /// The engine failed, for lack of memory for instance.
-    fn predict(
-        &self,
-        member: usize,
-        tiles: &[RgbImage],
-        input: &InputScale,
-        out: &mut Vec<f32>,
-    ) -> Result<(), EngineError>;
-}
-
-/// Predicts with all members as the engine likes it best: `outputs` has a place for each.
-///
-/// # Errors
-/// As [`TilePredictor::predict`].
-pub fn predict_all(
-    predictor: &dyn TilePredictor,
-    tiles: &[RgbImage],
-    input: &InputScale,
-    outputs: &mut [Vec<f32>],
-) -> Result<(), EngineError> {
-    let at_once = predictor.at_once().max(1);
-    for (turn, outputs) in outputs.chunks_mut(at_once).enumerate() {
-        let first = turn * at_once;
-        match outputs {
-            // Not through the pool: what happens inside one member is the engine's own affair.
-            [out] => predictor.predict(first, tiles, input, out)?,
-            _ => outputs
-                .par_iter_mut()
-                .enumerate()
-                .try_for_each(|(member, out)| predictor.predict(first + member, tiles, input, out))?,
-        }
-    }
-    Ok(())
-}
-
-impl TilePredictor for Predictor {
-    fn members(&self) -> usize {
-        Predictor::members(self)
-    }
-
-    fn classes(&self) -> usize {
-        Predictor::classes(self)
-    }
-
-    fn total_stride(&self) -> u32 {
-        Predictor::total_stride(self)
-    }
-
-    fn conventions(&self) -> Conventions {
-        Predictor::conventions(self)
-    }
-
-    fn predict(
-        &self,
-        member: usize,
-        tiles: &[RgbImage],
-        input: &InputScale,
-        out: &mut Vec<f32>,
-    ) -> Result<(), EngineError> {
-        Predictor::predict(self, member, tiles, input, out);
-        Ok(())
-    }
-}
 
 /// An ensemble on the engine that was chosen for it.
 pub struct Engine {

@@ -3,13 +3,12 @@
 
 use std::borrow::Cow;
 
-use consilium_common::bundle::Conventions;
 use consilium_common::plan::{Architecture, Dropout};
 use image::{RgbImage, imageops};
 
 use super::{EngineError, TilePredictor};
 use crate::network::graph::{ConvLayer, Graph, Stage};
-use crate::network::{InputScale, MemberWeights, Shown, random};
+use crate::network::{EnsembleForm, InputScale, MemberWeights, Shown, random};
 
 /// Mirrorings of a tile: none, left-right, top-down, both.
 const MIRRORINGS: usize = 4;
@@ -63,24 +62,13 @@ fn layers(graph: &Graph) -> impl Iterator<Item = &ConvLayer> {
 pub(super) struct Mirrored(pub(super) Box<dyn TilePredictor>);
 
 impl TilePredictor for Mirrored {
-    fn members(&self) -> usize {
-        self.0.members() * MIRRORINGS
-    }
-
-    fn classes(&self) -> usize {
-        self.0.classes()
-    }
-
-    fn total_stride(&self) -> u32 {
-        self.0.total_stride()
+    fn form(&self) -> EnsembleForm {
+        let form = self.0.form();
+        EnsembleForm { members: form.members * MIRRORINGS, ..form }
     }
 
     fn at_once(&self) -> usize {
         self.0.at_once()
-    }
-
-    fn conventions(&self) -> Conventions {
-        self.0.conventions()
     }
 
     fn predict(

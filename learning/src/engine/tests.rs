@@ -6,7 +6,7 @@ use consilium_common::plan::{Architecture, Encoder, Norm};
 use image::{Rgb, RgbImage};
 
 use super::*;
-use crate::network::{InputScale, WeightTensor, random};
+use crate::network::{EnsembleForm, InputScale, WeightTensor, random};
 use crate::testing::{onnx_is_there, predicted};
 
 fn tile(width: u32, height: u32, seed: u32) -> RgbImage {
@@ -76,7 +76,7 @@ fn agrees_with_the_cpu(device: Device) {
         let other = open_members(device, &arch, &members, 64).unwrap();
         let (cpu, other) = (cpu.predictor(), other.predictor());
         assert_eq!((other.members(), other.classes()), (2, arch.classes));
-        assert_eq!(other.total_stride(), cpu.total_stride());
+        assert_eq!(other.form(), cpu.form());
         // Statistics of the two deepest pixels of a tile that small would make much of the last bit.
         let smallest = if arch.norm == Norm::Instance { (33, 40) } else { (1, 13) };
         for (width, height) in [(64, 64), (96, 64), (45, 70), smallest] {
@@ -175,12 +175,8 @@ struct Counting {
 }
 
 impl TilePredictor for Counting {
-    fn members(&self) -> usize {
-        5
-    }
-
-    fn classes(&self) -> usize {
-        2
+    fn form(&self) -> EnsembleForm {
+        EnsembleForm { members: 5, classes: 2, total_stride: 1, conventions: Conventions::default() }
     }
 
     fn at_once(&self) -> usize {

@@ -10,6 +10,7 @@ use super::convolution::{Epilogue, conv, pack_conv, pack_pointwise, pack_transpo
 use super::ensemble::Ensemble;
 use super::features::Features;
 use super::folded::{Folded, FoldedBlock, FoldedConv, FoldedLevel, FoldedLinear, FoldedStage};
+use super::form::EnsembleForm;
 use super::input::InputScale;
 use super::kernels::Packed;
 use super::norm::{Mode, NormParameters, normalise, statistics};
@@ -21,9 +22,7 @@ use super::weights::MemberWeights;
 /// One ensemble, ready to predict.
 #[derive(Debug)]
 pub struct Predictor {
-    classes: usize,
-    total_stride: u32,
-    conventions: Conventions,
+    form: EnsembleForm,
     members: Vec<Member>,
 }
 
@@ -85,46 +84,29 @@ impl Predictor {
     /// The same members used in another way.
     #[must_use]
     pub fn used_as(self, conventions: Conventions) -> Self {
-        Self { conventions, ..self }
+        Self { form: EnsembleForm { conventions, ..self.form }, ..self }
     }
 
     /// Prepares members that are not in a bundle (yet), to be used as our own. They must be of this architecture.
     pub fn of_members(arch: &Architecture, members: &[MemberWeights]) -> Self {
         Self {
-            classes: arch.classes,
-            total_stride: arch.total_stride(),
-            conventions: Conventions::default(),
+            form: EnsembleForm::new(arch, members.len(), Conventions::default()),
             members: members.iter().map(|weights| Member::new(arch, weights)).collect(),
         }
     }
 
-    /// How many members there are.
-    pub fn members(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Classes, background included.
-    pub fn classes(&self) -> usize {
-        self.classes
-    }
-
-    /// The factor of which a tile's sides must be multiples; others are padded with white at the right and bottom, and
-    /// the result is cut back.
-    pub fn total_stride(&self) -> u32 {
-        self.total_stride
-    }
-
-    /// How the ensemble is used.
-    pub fn conventions(&self) -> Conventions {
-        self.conventions
+    /// What is computed. A tile whose sides are no multiples of the stride is padded with white at the right and bottom,
+    /// and the result is cut back.
+    pub fn form(&self) -> EnsembleForm {
+        self.form
     }
 
     /// What is averaged, probabilities or logits, of one member for tiles of one size: `[n, classes, h, w]`, in memory that
     /// is used again.
     pub fn predict(&self, member: usize, tiles: &[RgbImage], input: &InputScale, out: &mut Vec<f32>) {
         self.each_tile(member, tiles, input, out, |values| {
-            if self.conventions.averaging == Averaging::Probabilities {
-                softmax(values, self.classes, values.len() / self.classes);
+            if self.form.conventions.averaging == Averaging::Probabilities {
+                softmax(values, self.form.classes, values.len() / self.form.classes);
             }
         });
     }
@@ -139,17 +121,17 @@ impl Predictor {
     /// What the deepest stage of one member says of an image, whose parts are then compared: statistics of the image are
     /// those of all of it.
     pub fn features(&self, member: usize, tile: &RgbImage, input: &InputScale) -> Features {
-        let padded = |side: u32| side.next_multiple_of(self.total_stride) as usize;
+        let padded = |side: u32| side.next_multiple_of(self.form.total_stride) as usize;
         let (grid, beyond) =
-            (Grid::new(padded(tile.height()), padded(tile.width())), input.beyond(self.conventions.padding));
+            (Grid::new(padded(tile.height()), padded(tile.width())), input.beyond(self.form.conventions.padding));
         match self.members[member].encode(planes_of(tile, grid, input, beyond)).pop() {
             Some(deepest) => Features {
-                stride: self.total_stride,
+                stride: self.form.total_stride,
                 width: deepest.grid.width,
                 height: deepest.grid.height,
                 planes: deepest.to_compact(),
             },
-            None => Features { stride: self.total_stride, width: 0, height: 0, planes: Vec::new() },
+            None => Features { stride: self.form.total_stride, width: 0, height: 0, planes: Vec::new() },
         }
     }
 
@@ -161,13 +143,13 @@ impl Predictor {
         out: &mut Vec<f32>,
         then: impl Fn(&mut [f32]) + Sync,
     ) {
-        let beyond = input.beyond(self.conventions.padding);
+        let beyond = input.beyond(self.form.conventions.padding);
         let (width, height) = tiles.first().map_or((0, 0), RgbImage::dimensions);
-        let one = self.classes * width as usize * height as usize;
+        let one = self.form.classes * width as usize * height as usize;
         out.resize(tiles.len() * one, 0.0);
         tiles.par_iter().zip(out.par_chunks_exact_mut(one.max(1))).for_each(|(tile, out)| {
             let (height, width) = (tile.height(), tile.width());
-            let padded = |side: u32| side.next_multiple_of(self.total_stride) as usize;
+            let padded = |side: u32| side.next_multiple_of(self.form.total_stride) as usize;
             let pixels = planes_of(tile, Grid::new(padded(height), padded(width)), input, beyond);
             self.members[member].logits(pixels, Grid::new(height as usize, width as usize), out);
             then(out);

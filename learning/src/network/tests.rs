@@ -183,7 +183,8 @@ fn inference_is_the_forward_pass_with_frozen_statistics() {
 fn probabilities_sum_to_one_for_tiles_of_any_size() {
     let members = [worn(&arch()), MemberWeights::initialise(&arch(), 9)];
     let predictor = Predictor::of_members(&arch(), &members);
-    assert_eq!((predictor.members(), predictor.classes(), predictor.total_stride()), (2, 3, 4));
+    let EnsembleForm { members, classes, total_stride, .. } = predictor.form();
+    assert_eq!((members, classes, total_stride), (2, 3, 4));
     for (width, height) in [(16, 16), (13, 7), (1, 30)] {
         let tiles = [tile(width, height), tile(width, height)];
         let p = predicted(&predictor, 1, &tiles);

@@ -51,7 +51,7 @@ impl<'a> Merge<'a> {
     ) -> Self {
         let predictor = job.predictor;
         let (members, classes) = (predictor.members(), predictor.classes());
-        let counts = Counts { members, classes, averaging: predictor.conventions().averaging };
+        let counts = Counts { members, classes, averaging: predictor.form().conventions.averaging };
         Self { slide: job.slide, counts, frame, tissue, windows, store, clocks }
     }
 

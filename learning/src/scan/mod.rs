@@ -143,7 +143,7 @@ impl ScanJob<'_> {
         if classes != self.task.classes.len() || classes == 0 {
             return Err(ScanError::Classes { ensemble: classes, task: self.task.classes.len() });
         }
-        let (tile, stride) = (self.settings.tile_px, self.predictor.total_stride());
+        let (tile, stride) = (self.settings.tile_px, self.predictor.form().total_stride);
         if tile == 0 || stride == 0 || !tile.is_multiple_of(stride) {
             return Err(ScanError::Tile { tile, stride });
         }

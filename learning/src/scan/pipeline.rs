@@ -33,7 +33,7 @@ pub(super) fn run(
     progress: Progress<'_>,
 ) -> Result<ScanMaps, ScanError> {
     let windows = job.windows(grid, &store);
-    let conventions = job.predictor.conventions();
+    let conventions = job.predictor.form().conventions;
     let mut input = scale_of(job.slide, job.task.spacing_um, conventions.normalisation)?;
     if conventions.padding == Padding::Zero {
         input.shown = grid.frame().part();

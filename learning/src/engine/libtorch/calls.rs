@@ -12,6 +12,11 @@ pub(crate) const VERSION: &str = "2.13.0";
 /// What libtorch says of a call.
 pub(crate) type Torch<T> = Result<T, tch::TchError>;
 
+/// The first line of what libtorch says; the rest are places in its own code.
+pub(crate) fn said(error: &tch::TchError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
 /// Where and how exactly it computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -2,7 +2,7 @@
 //! bfloat16 between the layers. Only in programs built with the feature `libtorch`.
 //!
 //! A member is a list of steps with its tensors, made from the folded layers; a scan runs them without recording
-//! gradients. On the processor each tile is a run of its own, as it is in the engine `onnx`.
+//! gradients.
 
 pub(crate) mod calls;
 
@@ -13,14 +13,12 @@ use consilium_common::plan::Architecture;
 use image::RgbImage;
 use tch::{Kind, Tensor};
 
-use super::{EngineError, Precision, TilePredictor, available_threads};
+use super::runs::{Run, in_runs, threads_beside};
+use super::{EngineError, Precision, TilePredictor};
 use crate::network::folded::{Folded, FoldedConv, FoldedLinear, FoldedStage};
 use crate::network::norm::EPSILON;
-use crate::network::{InputScale, MemberWeights};
-use calls::{Place, Torch, VERSION, average, cards, channels_last, conv, copy, raise, tensor, use_threads};
-
-/// Most pixels of a run on a card, whose memory bounds them. Not measured on a card yet.
-const CARD_RUN_PX: usize = 16 * 512 * 512;
+use crate::network::{EnsembleForm, InputScale, MemberWeights};
+use calls::{Place, Torch, VERSION, average, cards, channels_last, conv, copy, raise, said, tensor, use_threads};
 
 /// The library that this program was built with: one part of a sentence.
 pub(super) fn about() -> Result<String, EngineError> {
@@ -46,20 +44,16 @@ pub(super) fn open(
         Some(card) => format!("libtorch on cuda:{card}{}", precision.suffix()),
     };
     let prepare = |(member, weights)| {
-        Net::new(&Folded::new(arch, weights), place).map(Mutex::new).map_err(|why| EngineError::Prepare {
-            engine: name.clone(),
-            member,
-            why: said(&why),
-        })
+        let net = Net::new(&Folded::new(arch, weights), place);
+        let net = net.map_err(|why| EngineError::Prepare { engine: name.clone(), member, why: said(&why) })?;
+        Ok(Mutex::new(Member { net, planes: Vec::new() }))
     };
     let nets = members.iter().enumerate().map(prepare).collect::<Result<_, EngineError>>()?;
     let engine = Libtorch {
         name: name.clone(),
         place,
-        threads: available_threads().div_ceil(members.len().clamp(1, available_threads())),
-        classes: arch.classes,
-        total_stride: arch.total_stride(),
-        conventions,
+        threads: threads_beside(members.len()),
+        form: EnsembleForm::new(arch, members.len(), conventions),
         members: nets,
     };
     Ok((name, Box::new(engine)))
@@ -74,37 +68,24 @@ pub(crate) fn place(card: Option<u32>, precision: Precision) -> Result<Place, En
     }
 }
 
-/// The first line of what libtorch says; the rest are places in its own code.
-fn said(error: &tch::TchError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
 struct Libtorch {
     name: String,
     place: Place,
     /// Threads of each member, all running side by side.
     threads: usize,
-    classes: usize,
-    total_stride: u32,
-    conventions: Conventions,
-    members: Vec<Mutex<Net>>,
+    form: EnsembleForm,
+    members: Vec<Mutex<Member>>,
+}
+
+/// A network and memory for its input, which is used again.
+struct Member {
+    net: Net,
+    planes: Vec<f32>,
 }
 
 impl TilePredictor for Libtorch {
-    fn members(&self) -> usize {
-        self.members.len()
-    }
-
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn total_stride(&self) -> u32 {
-        self.total_stride
-    }
-
-    fn conventions(&self) -> Conventions {
-        self.conventions
+    fn form(&self) -> EnsembleForm {
+        self.form
     }
 
     fn predict(
@@ -114,50 +95,37 @@ impl TilePredictor for Libtorch {
         input: &InputScale,
         out: &mut Vec<f32>,
     ) -> Result<(), EngineError> {
-        let members = self.members.len();
-        let net = self.members.get(member).ok_or(EngineError::NoSuchMember { member, members })?;
+        let members = self.form.members;
+        let place = self.members.get(member).ok_or(EngineError::NoSuchMember { member, members })?;
         // A run that failed leaves nothing half done that the next one reads.
-        let mut net = net.lock().unwrap_or_else(PoisonError::into_inner);
-        let pixels = tiles.first().map_or(0, |tile| tile.width() as usize * tile.height() as usize).max(1);
-        out.resize(tiles.len() * self.classes * pixels, 0.0);
-        let each = if self.place.card.is_some() { (CARD_RUN_PX / pixels).max(1) } else { 1 };
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let Member { net, planes } = &mut *place;
         use_threads(self.threads);
-        for (tiles, out) in tiles.chunks(each).zip(out.chunks_mut(each * self.classes * pixels)) {
-            tch::no_grad(|| self.run(&mut net, tiles, input, out)).map_err(|why| EngineError::Run {
+        in_runs(&self.form, self.place.card.is_some(), tiles, input, planes, out, |one, out| {
+            tch::no_grad(|| self.run(net, one, out)).map_err(|why| EngineError::Run {
                 engine: self.name.clone(),
                 member,
                 why: said(&why),
-            })?;
-        }
-        Ok(())
+            })
+        })
     }
 }
 
 impl Libtorch {
-    /// What one member says of tiles of one size.
-    fn run(&self, net: &mut Net, tiles: &[RgbImage], input: &InputScale, out: &mut [f32]) -> Torch<()> {
-        let (width, height) = tiles.first().map_or((0, 0), RgbImage::dimensions);
-        let padded =
-            (width.next_multiple_of(self.total_stride) as usize, height.next_multiple_of(self.total_stride) as usize);
-        let (area, beyond) = (padded.0 * padded.1, input.beyond(self.conventions.padding));
-        net.input.resize(tiles.len() * 3 * area, 0.0);
-        for (tile, planes) in tiles.iter().zip(net.input.chunks_exact_mut((3 * area).max(1))) {
-            input.fill(tile, padded, beyond, planes);
-        }
-        let z = tensor(&net.input, &[tiles.len(), 3, padded.1, padded.0], self.place.device())?;
+    fn run(&self, net: &Net, one: &Run<'_>, out: &mut [f32]) -> Torch<()> {
+        let z = tensor(one.planes, &one.shape, self.place.device())?;
         let logits = net.logits(channels_last(&z)?.f_to_kind(self.place.kind())?)?.f_to_kind(Kind::Float)?;
-        let logits = logits.f_narrow(2, 0, height.into())?.f_narrow(3, 0, width.into())?;
-        match self.conventions.averaging {
+        let logits = logits.f_narrow(2, 0, one.part.1 as i64)?.f_narrow(3, 0, one.part.0 as i64)?;
+        match self.form.conventions.averaging {
             Averaging::Logits => copy(&logits, out),
             Averaging::Probabilities => copy(&logits.f_softmax(1, Kind::Float)?, out),
         }
     }
 }
 
-/// The steps of a member, and memory for its input that is used again.
+/// The steps of a member.
 struct Net {
     steps: Vec<Step>,
-    input: Vec<f32>,
 }
 
 enum Step {
@@ -219,7 +187,7 @@ impl Net {
         }
         let head = &folded.head;
         steps.push(Step::Conv(Conv::linear(head, [head.outputs, head.inputs, 1, 1], place)?));
-        Ok(Self { steps, input: Vec::new() })
+        Ok(Self { steps })
     }
 
     fn logits(&self, mut z: Tensor) -> Torch<Tensor> {

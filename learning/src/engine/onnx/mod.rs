@@ -1,8 +1,7 @@
 //! The engine `onnx`: ONNX Runtime, loaded at run time, on the processor or on a CUDA card. For scanning only.
 //!
-//! Every member is a session of its own, made in memory from the folded layers ([`graph`]). On the processor each tile is
-//! a run of its own: larger batches are no faster there, need more memory, and a tile's result would not be free of its
-//! neighbours. Whatever goes wrong in the library, even a panic of its binding, comes back as an error.
+//! Every member is a session of its own, made in memory from the folded layers ([`graph`]). Whatever goes wrong in the
+//! library, even a panic of its binding, comes back as an error.
 
 mod ffi;
 mod graph;
@@ -21,13 +20,11 @@ use ort::value::TensorRef;
 
 pub use library::{onnx_library, set_onnx_library};
 
-use super::{EngineError, TilePredictor, available_threads};
+use super::runs::{Run, in_runs, threads_beside};
+use super::{EngineError, TilePredictor};
 use crate::network::folded::Folded;
-use crate::network::{InputScale, MemberWeights, softmax};
+use crate::network::{EnsembleForm, InputScale, MemberWeights, softmax};
 use library::Loaded;
-
-/// Most pixels of a run on a card, whose memory bounds them. Not measured on a card yet.
-const CARD_RUN_PX: usize = 16 * 512 * 512;
 
 /// Where the networks are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +38,16 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Onnx {
     name: String,
-    classes: usize,
-    total_stride: u32,
-    conventions: Conventions,
-    /// Most pixels of a run; at least one tile is taken.
-    run_px: usize,
+    place: Place,
+    form: EnsembleForm,
     members: Vec<Mutex<Member>>,
 }
 
-/// A session and its input, whose memory is used again.
+/// A session and memory for its input, which is used again.
 #[derive(Debug)]
 struct Member {
     session: Session,
-    input: Vec<f32>,
+    planes: Vec<f32>,
 }
 
 impl Onnx {
@@ -73,15 +67,15 @@ impl Onnx {
             Place::Processor => "onnx".to_owned(),
             Place::Card(card) => format!("onnx on cuda:{card}"),
         };
-        let threads = threads(place, members.len());
+        let threads = if place == Place::Processor { threads_beside(members.len()) } else { 1 };
         let open = |(member, weights)| {
             let session = quietly(|| session(loaded, place, threads, arch, weights));
             let session = session.map_err(|why| EngineError::Prepare { engine: name.clone(), member, why })?;
-            Ok(Mutex::new(Member { session, input: Vec::new() }))
+            Ok(Mutex::new(Member { session, planes: Vec::new() }))
         };
+        let form = EnsembleForm::new(arch, members.len(), conventions);
         let members = members.iter().enumerate().map(open).collect::<Result<_, EngineError>>()?;
-        let run_px = if place == Place::Processor { 0 } else { CARD_RUN_PX };
-        Ok(Self { classes: arch.classes, total_stride: arch.total_stride(), conventions, run_px, members, name })
+        Ok(Self { name, place, form, members })
     }
 
     /// Its name, with the card.
@@ -91,20 +85,8 @@ impl Onnx {
 }
 
 impl TilePredictor for Onnx {
-    fn members(&self) -> usize {
-        self.members.len()
-    }
-
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn total_stride(&self) -> u32 {
-        self.total_stride
-    }
-
-    fn conventions(&self) -> Conventions {
-        self.conventions
+    fn form(&self) -> EnsembleForm {
+        self.form
     }
 
     fn predict(
@@ -114,68 +96,43 @@ impl TilePredictor for Onnx {
         input: &InputScale,
         out: &mut Vec<f32>,
     ) -> Result<(), EngineError> {
-        let members = self.members.len();
+        let EnsembleForm { members, classes, conventions, .. } = self.form;
         let place = self.members.get(member).ok_or(EngineError::NoSuchMember { member, members })?;
         // A run that failed leaves nothing half done that the next one reads.
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-        let pixels = tiles.first().map_or(0, |tile| tile.width() as usize * tile.height() as usize).max(1);
-        out.resize(tiles.len() * self.classes * pixels, 0.0);
-        let each = (self.run_px / pixels).max(1);
-        let beyond = input.beyond(self.conventions.padding);
-        for (tiles, out) in tiles.chunks(each).zip(out.chunks_mut(each * self.classes * pixels)) {
-            quietly(|| place.run(tiles, (input, beyond), self.classes, self.total_stride, out))
-                .map_err(|why| EngineError::Run { engine: self.name.clone(), member, why })?;
-            if self.conventions.averaging == Averaging::Probabilities {
-                out.chunks_exact_mut(self.classes * pixels).for_each(|one| {
-                    softmax(one, self.classes, pixels);
+        let Member { session, planes } = &mut *place;
+        in_runs(&self.form, self.place != Place::Processor, tiles, input, planes, out, |one, out| {
+            quietly(|| run(session, one, classes, out)).map_err(|why| EngineError::Run {
+                engine: self.name.clone(),
+                member,
+                why,
+            })?;
+            if conventions.averaging == Averaging::Probabilities {
+                let pixels = (one.part.0 * one.part.1).max(1);
+                out.chunks_exact_mut(classes * pixels).for_each(|one| {
+                    softmax(one, classes, pixels);
                 });
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
-impl Member {
-    /// The logits of tiles of one size.
-    fn run(
-        &mut self,
-        tiles: &[RgbImage],
-        (input, beyond): (&InputScale, [f32; 3]),
-        classes: usize,
-        stride: u32,
-        out: &mut [f32],
-    ) -> ort::Result<()> {
-        let (width, height) = tiles.first().map_or((0, 0), RgbImage::dimensions);
-        let padded = (width.next_multiple_of(stride) as usize, height.next_multiple_of(stride) as usize);
-        let (width, height) = (width as usize, height as usize);
-        let area = padded.0 * padded.1;
-        self.input.resize(tiles.len() * 3 * area, 0.0);
-        for (tile, planes) in tiles.iter().zip(self.input.chunks_exact_mut((3 * area).max(1))) {
-            input.fill(tile, padded, beyond, planes);
-        }
-        let shape = [tiles.len(), 3, padded.1, padded.0];
-        let outputs = self.session.run(ort::inputs![TensorRef::from_array_view((shape, self.input.as_slice()))?])?;
-        let (shape, logits) = outputs[0].try_extract_tensor::<f32>()?;
-        if logits.len() != tiles.len() * classes * area || out.len() != tiles.len() * classes * width * height {
-            return Err(ort::Error::new(format!("an output of {shape:?}")));
-        }
-        for (plane, out) in logits.chunks_exact(area.max(1)).zip(out.chunks_exact_mut((width * height).max(1))) {
-            for (row, out) in plane.chunks_exact(padded.0).zip(out.chunks_exact_mut(width)) {
-                out.copy_from_slice(&row[..width]);
-            }
-        }
-        Ok(())
+/// Writes the logits of a run.
+fn run(session: &mut Session, one: &Run<'_>, classes: usize, out: &mut [f32]) -> ort::Result<()> {
+    let ([tiles, _, height, width], part) = (one.shape, one.part);
+    let outputs = session.run(ort::inputs![TensorRef::from_array_view((one.shape, one.planes))?])?;
+    let (shape, logits) = outputs[0].try_extract_tensor::<f32>()?;
+    if logits.len() != tiles * classes * height * width || out.len() != tiles * classes * part.0 * part.1 {
+        return Err(ort::Error::new(format!("an output of {shape:?}")));
     }
-}
-
-/// Threads of each member, all running side by side. On two busy cores (five members, base 16, 256 px) one thread for each
-/// was 1.24, 0.98 and 1.10 times as fast in three rounds as two threads for one after the other: a weak preference.
-fn threads(place: Place, members: usize) -> usize {
-    let cores = available_threads();
-    match place {
-        Place::Processor => cores.div_ceil(members.clamp(1, cores)),
-        Place::Card(_) => 1,
+    let planes = logits.chunks_exact((height * width).max(1));
+    for (plane, out) in planes.zip(out.chunks_exact_mut((part.0 * part.1).max(1))) {
+        for (row, out) in plane.chunks_exact(width).zip(out.chunks_exact_mut(part.0)) {
+            out.copy_from_slice(&row[..part.0]);
+        }
     }
+    Ok(())
 }
 
 fn session(

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use consilium_common::Mpp;
+use consilium_common::bundle::Conventions;
 use consilium_common::plan::Task;
 use image::{Rgb, RgbImage};
 
 use crate::engine::{EngineError, TilePredictor};
-use crate::network::InputScale;
+use crate::network::{EnsembleForm, InputScale};
 use crate::slides::{FlatSlide, Level, SlideError, SlideReader};
 
 pub(super) const SPACING: f64 = 0.5;
@@ -64,12 +65,9 @@ impl Fake {
 }
 
 impl TilePredictor for Fake {
-    fn members(&self) -> usize {
-        self.members
-    }
-
-    fn classes(&self) -> usize {
-        self.classes
+    fn form(&self) -> EnsembleForm {
+        let Self { members, classes, .. } = *self;
+        EnsembleForm { members, classes, total_stride: 1, conventions: Conventions::default() }
     }
 
     fn predict(
