@@ -10,6 +10,7 @@ use consilium_learning::engine::Device;
 use crate::compare::CompareOptions;
 use crate::experiment::{Options, Source};
 use crate::mosaic::MosaicOptions;
+use crate::rare::{DrawOptions, SITES, SLIDES};
 
 /// Simulates a federation of hospitals on this machine, with the real coordinator and the real site client.
 ///
@@ -65,6 +66,17 @@ enum Command {
         #[arg(long, default_value_t = Device::Auto)]
         device: Device,
     },
+    /// Draws centres with rare tumour, to compare acquisition rules on.
+    ///
+    /// Five centres in the shape of Camelyon17: slides with no tumour, with isolated tumour cells (clusters under 0.2 mm),
+    /// with micrometastases (0.2 to 2 mm) and with macrometastases (over 2 mm), in equal numbers, and benign areas that
+    /// resemble tumour. Writes one data folder a centre and plan.toml into --out, which must be empty, and ends with the
+    /// command that compares rules on them. The first centre is meant to be the central one.
+    Draw {
+        /// Slides of each centre, 4 to 64; the stages take turns.
+        #[arg(long, value_name = "N", default_value_t = SLIDES)]
+        slides: usize,
+    },
     /// A big slide made of real fields, and its mask, for trials of size and speed.
     ///
     /// The fields are laid side by side, turned and mirrored by the seed, into a pyramidal JPEG TIFF. --out is the slide to
@@ -97,6 +109,8 @@ pub enum Action {
     Compare(Box<CompareOptions>),
     /// A big slide.
     Mosaic(MosaicOptions),
+    /// Centres with rare tumour.
+    Draw(DrawOptions),
 }
 
 #[derive(Debug, Args)]
@@ -177,6 +191,11 @@ impl Cli {
                     device,
                 })));
             }
+            Some(Command::Draw { slides }) => {
+                let (out, seed) = (choices.out, choices.seed.unwrap_or(SEED));
+                let sites = choices.sites.unwrap_or(SITES);
+                return Ok(Action::Draw(DrawOptions { out, seed, sites, slides }));
+            }
             Some(Command::Mosaic { fields, width, height, glass, mask }) => {
                 let (out, seed) = (choices.out, choices.seed.unwrap_or(SEED));
                 return Ok(Action::Mosaic(MosaicOptions { fields, width, height, out, mask, seed, glass }));
@@ -253,6 +272,15 @@ mod tests {
         let expected = MosaicOptions { fields, width: 900, height: 800, out, mask: None, seed: 4, glass: 0.25 };
         assert_eq!(action, Action::Mosaic(expected));
         assert!(Cli::try_parse_from("x mosaic --fields f".split(' ')).is_err());
+    }
+
+    #[test]
+    fn centres_are_drawn_with_a_seed_and_numbers() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().action().unwrap();
+        let expected = DrawOptions { out: "d".into(), seed: 9, sites: 3, slides: 4 };
+        assert_eq!(parse("x draw --out d --seed 9 --sites 3 --slides 4"), Action::Draw(expected));
+        let usual = DrawOptions { out: "d".into(), seed: SEED, sites: 5, slides: 8 };
+        assert_eq!(parse("x draw --out d"), Action::Draw(usual));
     }
 
     #[test]

@@ -6,4 +6,5 @@ pub mod compare;
 pub mod draw;
 pub mod experiment;
 pub mod mosaic;
+pub mod rare;
 pub mod report;

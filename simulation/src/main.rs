@@ -11,6 +11,7 @@ use consilium_simulation::cli::{Action, Cli};
 use consilium_simulation::compare::{CompareOptions, Compared, compare};
 use consilium_simulation::experiment::{ExperimentError, Finished, Options, dice_table, run};
 use consilium_simulation::mosaic::{MosaicOptions, mosaic};
+use consilium_simulation::rare::{DrawOptions, draw_centres};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             println!("{:.1} minutes. Report: {}", done.seconds / 60.0, done.report.display());
         }),
         Action::Mosaic(options) => make_mosaic(&options),
+        Action::Draw(options) => make_centres(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,6 +71,17 @@ fn make_mosaic(options: &MosaicOptions) -> Result<(), ExperimentError> {
         mb(made.mask_bytes),
         made.seconds
     );
+    Ok(())
+}
+
+/// Draws centres with rare tumour and says what came of it.
+fn make_centres(options: &DrawOptions) -> Result<(), ExperimentError> {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} slides, {eta} left");
+    let bar = ProgressBar::new((options.sites.saturating_mul(options.slides)) as u64)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let drawn = draw_centres(options, &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    println!("{}", drawn.summary(options, quoted));
     Ok(())
 }
 

@@ -4,8 +4,10 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::SIDE_PX;
 use super::film::{Body, Film, Textures};
 use super::layout::{Gland, Layout};
+use super::look_alikes;
 use super::noise::{rng_of, smoothstep};
 
 /// Stamps all bodies of a slide in the order in which they lie.
@@ -19,15 +21,16 @@ pub(crate) fn stamp_all(film: &mut Film, layout: &Layout, textures: &Textures, s
         gland_body(film, gland, textures, &mut gland_rng);
         gland_nuclei(film, gland, textures, &mut gland_rng);
     }
+    look_alikes::stamp_all(film, layout, textures, seed);
     tumour_cells(film, layout, textures, &mut rng("tumour"));
 }
 
-fn turn(rng: &mut ChaCha8Rng) -> (f32, f32) {
+pub(super) fn turn(rng: &mut ChaCha8Rng) -> (f32, f32) {
     let angle: f32 = rng.random_range(0.0..std::f32::consts::TAU);
     (angle.cos(), angle.sin())
 }
 
-fn salt(rng: &mut ChaCha8Rng) -> i32 {
+pub(super) fn salt(rng: &mut ChaCha8Rng) -> i32 {
     rng.random_range(0..1 << 18)
 }
 
@@ -74,9 +77,10 @@ fn fibroblasts(film: &mut Film, layout: &Layout, textures: &Textures, rng: &mut 
     });
 }
 
-/// Small vessels: a wall of flat cells around red blood cells.
+/// Small vessels: a wall of flat cells around red blood cells; a slide of more than the usual side has more of them.
 fn vessels(film: &mut Film, layout: &Layout, textures: &Textures, rng: &mut ChaCha8Rng) {
-    for _ in 0..46 {
+    let sides = (film.size / SIDE_PX as usize).max(1);
+    for _ in 0..46 * sides * sides {
         let (x, y) = (rng.random_range(0.0..film.size as f32), rng.random_range(0.0..film.size as f32));
         let radius = rng.random_range(13.0..44.0f32);
         let direction = turn(rng);
@@ -172,7 +176,7 @@ fn lymphocytes(film: &mut Film, layout: &Layout, textures: &Textures, rng: &mut 
 }
 
 /// Epithelium from the basement membrane inwards, then the lumen, empty or with secretion.
-fn gland_body(film: &mut Film, gland: &Gland, textures: &Textures, rng: &mut ChaCha8Rng) {
+pub(super) fn gland_body(film: &mut Film, gland: &Gland, textures: &Textures, rng: &mut ChaCha8Rng) {
     let secretion = if rng.random_bool(0.35) { rng.random_range(0.16..0.40f32) } else { 0.015 };
     let pale: f32 = rng.random_range(0.75..1.05);
     let (xs, ys) = film.window(gland.x, gland.y, gland.radius * 1.05 + 6.0);
@@ -200,7 +204,7 @@ fn gland_body(film: &mut Film, gland: &Gland, textures: &Textures, rng: &mut Cha
 }
 
 /// Oval nuclei in a row near the basement membrane, sometimes a second one.
-fn gland_nuclei(film: &mut Film, gland: &Gland, textures: &Textures, rng: &mut ChaCha8Rng) {
+pub(super) fn gland_nuclei(film: &mut Film, gland: &Gland, textures: &Textures, rng: &mut ChaCha8Rng) {
     let second = rng.random_bool(0.4);
     for (row, depth) in [0.34f32, 0.62].into_iter().enumerate() {
         if row == 1 && !second {

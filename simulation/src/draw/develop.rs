@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::centre::Centre;
 use super::film::{Film, STEPS};
 use super::layout::Layout;
-use super::noise::{Tile, rng_of};
+use super::noise::{Field, Tile, rng_of};
 
 /// The picture that the centre's scanner makes of a film.
 pub(crate) fn develop(film: &Film, layout: &Layout, centre: &Centre, seed: &str) -> RgbImage {
@@ -17,9 +17,9 @@ pub(crate) fn develop(film: &Film, layout: &Layout, centre: &Centre, seed: &str)
     let mut rgb = vec![0u8; size * size * 3];
     let mut thickness = Vec::new();
     for (y, (line, out)) in film.stain.chunks(size).zip(rgb.chunks_mut(size * 3)).enumerate() {
-        layout.thickness.row(y, &mut thickness);
+        layout.thickness.row(y * film.step, &mut thickness);
         for (x, ([h, e], pixel)) in line.iter().zip(out.chunks_exact_mut(3)).enumerate() {
-            let thick = 1.0 + centre.unevenness * thickness[x / 16];
+            let thick = 1.0 + centre.unevenness * thickness[x * film.step / Field::STEP];
             let index = |v: u8| ((f32::from(v) * thick) as usize).min(255);
             pixel.copy_from_slice(&table[index(*h) << 8 | index(*e)]);
         }

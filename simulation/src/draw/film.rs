@@ -9,6 +9,8 @@ pub(crate) const STEPS: f32 = 100.0;
 /// Haematoxylin and eosin of every pixel.
 pub(crate) struct Film {
     pub(crate) size: usize,
+    /// Pixels of the layout along a side of one of the film: 1, or 2 after [`Film::halved`].
+    pub(crate) step: usize,
     pub(crate) stain: Vec<[u8; 2]>,
 }
 
@@ -58,7 +60,21 @@ pub(crate) fn level(value: f32) -> u8 {
 
 impl Film {
     pub(crate) fn new(size: usize) -> Self {
-        Self { size, stain: vec![[0, 0]; size * size] }
+        Self { size, step: 1, stain: vec![[0, 0]; size * size] }
+    }
+
+    /// The film at half the resolution: means of 2 x 2 pixels. The side must be even.
+    pub(crate) fn halved(&self) -> Self {
+        let size = self.size / 2;
+        let mut stain = Vec::with_capacity(size * size);
+        for rows in self.stain.chunks_exact(2 * self.size) {
+            let (above, below) = rows.split_at(self.size);
+            for (a, b) in above.chunks_exact(2).zip(below.chunks_exact(2)) {
+                let mean = |k: usize| ([a[0], a[1], b[0], b[1]].map(|p| u16::from(p[k])).iter().sum::<u16>() + 2) / 4;
+                stain.push([mean(0) as u8, mean(1) as u8]);
+            }
+        }
+        Self { size, step: 2 * self.step, stain }
     }
 
     /// Eosin at a position, 0 outside.

@@ -4,7 +4,10 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::deposits;
+use super::look_alikes::{self, Area};
 use super::noise::{Field, fbm, rng_of, seed_of, smoothstep};
+use super::scene::Scene;
 
 /// A benign gland, cut across: a ring of epithelium around a lumen.
 pub(crate) struct Gland {
@@ -32,16 +35,20 @@ pub(crate) struct Layout {
     /// Thickness of the section relative to its mean, -1..1.
     pub(crate) thickness: Field,
     pub(crate) glands: Vec<Gland>,
+    pub(crate) look_alikes: Vec<Area>,
 }
 
 impl Layout {
     /// Lays out a square slide of this size; `seed` names it.
-    pub(crate) fn new(seed: &str, size: usize) -> Self {
+    pub(crate) fn new(seed: &str, size: usize, scene: &Scene) -> Self {
         let mut rng = rng_of(&format!("{seed}/layout"));
         let field = |f: &dyn Fn(f32, f32) -> f32| Field::sample(size, size, f);
         let salt = |name: &str| seed_of(&format!("{seed}/{name}"));
-        let tissue = tissue(&mut rng, seed, size);
-        let tumour = tumour(&mut rng, seed, size, &tissue);
+        let mut tissue = tissue(&mut rng, seed, size);
+        let tumour = match scene.stage {
+            None => tumour(&mut rng, seed, size, &tissue),
+            Some(stage) => deposits::lay(seed, size, stage, &mut tissue),
+        };
         let (fat_salt, lymph_salt, follicle_salt) = (salt("fat"), salt("lymph"), salt("follicle"));
         let mut fat = field(&|x, y| {
             let rim = smoothstep(520.0, 0.0, tissue.at(x, y));
@@ -65,9 +72,13 @@ impl Layout {
         let (collagen_salt, thickness_salt) = (salt("collagen"), salt("thickness"));
         let collagen = field(&|x, y| fbm(collagen_salt, x / 420.0, y / 420.0, 3));
         let thickness = field(&|x, y| (fbm(thickness_salt, x / 1500.0, y / 1500.0, 2) - 0.5) * 2.0);
+        let (glands, look_alikes) = (Vec::new(), Vec::new());
         let mut layout =
-            Self { size, tissue, tumour, fat, lymph, across, along, collagen, thickness, glands: Vec::new() };
-        layout.glands = glands(&mut rng, salt("lobule"), &layout);
+            Self { size, tissue, tumour, fat, lymph, across, along, collagen, thickness, glands, look_alikes };
+        layout.look_alikes = look_alikes::place(seed, &scene.look_alikes, &layout);
+        layout.glands = self::glands(&mut rng, salt("lobule"), &layout);
+        let areas = &layout.look_alikes;
+        layout.glands.retain(|gland| areas.iter().all(|area| area.depth(gland.x, gland.y) < -gland.radius));
         layout
     }
 }
@@ -156,7 +167,8 @@ fn glands(rng: &mut ChaCha8Rng, salt: u32, layout: &Layout) -> Vec<Gland> {
     out
 }
 
-fn outline(rng: &mut ChaCha8Rng) -> [f32; 16] {
+/// A wavy outline: radius factors at 16 angles.
+pub(super) fn outline(rng: &mut ChaCha8Rng) -> [f32; 16] {
     let mut raw = [0.0f32; 16];
     raw.iter_mut().for_each(|r| *r = rng.random_range(0.66..1.0));
     let mut out = raw;
