@@ -10,6 +10,8 @@ pub const MAX_MPP: f64 = 1000.0;
 pub const MAX_MEMBERS: usize = 32;
 /// Classes of a task, background included; label maps are 8-bit and 255 means "not labelled".
 pub const MAX_CLASSES: usize = 64;
+/// Characters of a slide's stage in slides.csv: a word or two, such as `micro` or `pT2a pN1`, that heads a column of a report.
+pub const MAX_STAGE_CHARS: usize = 40;
 /// Encoder stages: nnU-Net plans at most 9 for 2D patches up to 2048 px.
 pub const MAX_STAGES: usize = 12;
 /// Features of one stage: nnU-Net caps at 512; room for large residual encoders.

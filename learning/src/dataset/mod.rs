@@ -48,6 +48,8 @@ pub struct SlideEntry {
     pub split: Split,
     /// Spacing that overrides what the file says.
     pub mpp: Option<Mpp>,
+    /// How far the disease is, in the site's own words (`negative`, `itc`, `micro`, `macro`); results are told by it.
+    pub stage: Option<String>,
 }
 
 /// A slide that is left out, and why.
@@ -107,8 +109,8 @@ pub enum DatasetError {
 }
 
 impl DataFolder {
-    /// Reads a data folder. Columns `slide`, `mpp` and `split` (train, pool or test; pool if absent) of `slides.csv`
-    /// count, others are the site's own. Without a table of its own, the one in the parent folder is used if it has a
+    /// Reads a data folder. Columns `slide`, `mpp`, `split` (train, pool or test; pool if absent) and `stage` (a word
+    /// or two) of `slides.csv` count, others are the site's own. Without a table of its own, the one in the parent folder is used if it has a
     /// column `site`: its rows for this folder's name.
     ///
     /// # Errors
@@ -175,7 +177,8 @@ fn entry(root: &Path, name: &str, files: &[PathBuf], row: Row) -> Result<SlideEn
     }
     let split = row.split.unwrap_or(Split::Pool);
     let tissue = Some(root.join("tissue").join(format!("{name}.geojson"))).filter(|outlines| outlines.exists());
-    Ok(SlideEntry { name: name.to_owned(), path: path.clone(), mask, tissue, split, mpp: row.mpp })
+    let Row { mpp, stage, .. } = row;
+    Ok(SlideEntry { name: name.to_owned(), path: path.clone(), mask, tissue, split, mpp, stage })
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ use consilium_common::{Mpp, limits};
 use super::{DatasetError, Problem, Split, find};
 
 /// What the table says about one slide.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Row {
     pub(super) mpp: Option<Mpp>,
     pub(super) split: Option<Split>,
+    pub(super) stage: Option<String>,
 }
 
 /// The table of one data folder.
@@ -66,7 +67,7 @@ impl Table {
             }
             let Some(slide) = field(Some(slide_column)) else { continue };
             let slide = without_ending(slide).to_owned();
-            let row = row(field(column("mpp")), field(column("split")));
+            let row = row(field(column("mpp")), field(column("split")), field(column("stage")));
             if table.rows.contains_key(&slide) {
                 let why = "slides.csv names this slide twice; keep one line".to_owned();
                 table.problems.push(Problem { slide, why });
@@ -96,7 +97,7 @@ fn read(path: &Path) -> Result<Option<String>, DatasetError> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-fn row(mpp: Option<&str>, split: Option<&str>) -> Result<Row, String> {
+fn row(mpp: Option<&str>, split: Option<&str>, stage: Option<&str>) -> Result<Row, String> {
     let mpp = mpp.map(parse_mpp).transpose()?;
     let split = match split.map(str::to_ascii_lowercase).as_deref() {
         None => None,
@@ -105,7 +106,18 @@ fn row(mpp: Option<&str>, split: Option<&str>) -> Result<Row, String> {
         Some("test") => Some(Split::Test),
         Some(other) => return Err(format!("slides.csv gives it the split `{other}`; use train, pool or test")),
     };
-    Ok(Row { mpp, split })
+    let stage = stage.map(parse_stage).transpose()?;
+    Ok(Row { mpp, split, stage })
+}
+
+fn parse_stage(text: &str) -> Result<String, String> {
+    let most = limits::MAX_STAGE_CHARS;
+    if text.chars().count() <= most && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "slides.csv gives it a stage that is no word or two; use up to {most} characters on one line, such as micro"
+    ))
 }
 
 fn parse_mpp(text: &str) -> Result<Mpp, String> {

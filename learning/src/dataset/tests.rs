@@ -44,6 +44,7 @@ fn slides_masks_and_table_come_together() {
     assert_eq!(folder.slides.iter().map(|s| s.split).collect::<Vec<_>>(), [Split::Train, Split::Test, Split::Pool]);
     assert_eq!(folder.of(Split::Pool).map(|s| s.name.as_str()).collect::<Vec<_>>(), ["c"]);
     assert_eq!(folder.slide("b").unwrap().mpp, None);
+    assert_eq!(folder.slides.iter().map(|s| s.stage.as_deref()).collect::<Vec<_>>(), [Some("IIIB"), Some("II"), None]);
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn a_table_in_the_parent_folder_serves_several_sites() {
 fn what_is_broken_is_named_and_the_others_go_on() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    for name in ["good", "mask-size", "no-mask", "number", "split", "twice", "two-lines"] {
+    for name in ["good", "mask-size", "no-mask", "number", "split", "stage", "stage-lines", "twice", "two-lines"] {
         slide(root, name);
     }
     mask(root, "mask-size", 70);
@@ -77,8 +78,9 @@ fn what_is_broken_is_named_and_the_others_go_on() {
     fs::write(root.join("slides/twice.svs"), b"x").unwrap();
     fs::write(root.join("slides/good.ndpi"), b"II*\0").unwrap();
     RgbImage::new(9, 9).save(root.join("slides/flat.png")).unwrap();
-    let table = "slide,mpp,split\nno-mask,,train\nnumber,fine,\nsplit,,later\ntwo-lines,,\ntwo-lines,,\nflat,,\n";
-    fs::write(root.join("slides.csv"), table).unwrap();
+    let table = "slide,mpp,split,stage\nno-mask,,train\nnumber,fine,\nsplit,,later\ntwo-lines,,\ntwo-lines,,\nflat,,\n";
+    let stages = format!("stage,,,{}\nstage-lines,,,\"mi\ncro\"\n", "macro".repeat(9));
+    fs::write(root.join("slides.csv"), table.to_owned() + &stages).unwrap();
     let folder = DataFolder::open(root).unwrap();
     assert_eq!(names(&folder), ["good"]);
     let expected = [
@@ -88,6 +90,8 @@ fn what_is_broken_is_named_and_the_others_go_on() {
         ("no-mask", "add masks/no-mask.png or change the split"),
         ("number", "the mpp `fine`; use micrometres per pixel"),
         ("split", "the split `later`; use train, pool or test"),
+        ("stage", "a stage that is no word or two; use up to 40 characters"),
+        ("stage-lines", "a stage that is no word or two"),
         ("twice", "more than once"),
         ("two-lines", "names this slide twice"),
         ("vendor", "Hamamatsu NDPI slide"),

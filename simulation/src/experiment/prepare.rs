@@ -257,6 +257,7 @@ mod tests {
             mask: Some(format!("s{i}.png").into()),
             split: Split::Pool,
             mpp: None,
+            stage: None,
         };
         (0..count).map(entry).collect()
     }

@@ -148,7 +148,8 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, split: Split) -> SlideEntry {
-        SlideEntry { name: name.into(), path: name.into(), mask: Some("m".into()), split, mpp: None, tissue: None }
+        let (mask, path) = (Some("m".into()), name.into());
+        SlideEntry { name: name.into(), path, mask, split, mpp: None, tissue: None, stage: None }
     }
 
     #[test]

@@ -232,6 +232,7 @@ fn find(paths: &[PathBuf], mpp: Option<Mpp>) -> Result<(Vec<SlideEntry>, Vec<Lef
                 tissue: None,
                 split: Split::Pool,
                 mpp,
+                stage: None,
             }));
         }
     }

@@ -295,6 +295,7 @@ mod tests {
             tissue: None,
             split,
             mpp: None,
+            stage: None,
         };
         let slides = vec![slide("pool", Split::Pool), slide("test", Split::Test)];
         let folder = DataFolder { root: "data".into(), slides, problems: vec![] };
