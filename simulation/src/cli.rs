@@ -77,6 +77,15 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = SLIDES)]
         slides: usize,
     },
+    /// Writes the report, tables and figures of a comparison again, from what its folder keeps.
+    ///
+    /// Needs neither slides nor networks, and gives the same files, byte for byte, as the comparison itself. Of one that was
+    /// broken off it tells what is there.
+    Render {
+        /// The folder of a comparison.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// A big slide made of real fields, and its mask, for trials of size and speed.
     ///
     /// The fields are laid side by side, turned and mirrored by the seed, into a pyramidal JPEG TIFF. --out is the slide to
@@ -107,6 +116,8 @@ pub enum Action {
     Experiment(Box<Options>),
     /// A comparison of acquisition rules.
     Compare(Box<CompareOptions>),
+    /// The report of a comparison's folder again.
+    Render(PathBuf),
     /// A big slide.
     Mosaic(MosaicOptions),
     /// Centres with rare tumour.
@@ -196,6 +207,7 @@ impl Cli {
                 let sites = choices.sites.unwrap_or(SITES);
                 return Ok(Action::Draw(DrawOptions { out, seed, sites, slides }));
             }
+            Some(Command::Render { folder }) => return Ok(Action::Render(folder)),
             Some(Command::Mosaic { fields, width, height, glass, mask }) => {
                 let (out, seed) = (choices.out, choices.seed.unwrap_or(SEED));
                 return Ok(Action::Mosaic(MosaicOptions { fields, width, height, out, mask, seed, glass }));
@@ -281,6 +293,13 @@ mod tests {
         assert_eq!(parse("x draw --out d --seed 9 --sites 3 --slides 4"), Action::Draw(expected));
         let usual = DrawOptions { out: "d".into(), seed: SEED, sites: 5, slides: 8 };
         assert_eq!(parse("x draw --out d"), Action::Draw(usual));
+    }
+
+    #[test]
+    fn a_report_is_of_a_folder() {
+        let action = Cli::try_parse_from(["x", "render", "d"]).unwrap().action().unwrap();
+        assert_eq!(action, Action::Render("d".into()));
+        assert!(Cli::try_parse_from(["x", "render"]).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use clap::Parser;
 use consilium_simulation::cli::{Action, Cli};
-use consilium_simulation::compare::{CompareOptions, Compared, compare};
+use consilium_simulation::compare::{CompareOptions, Compared, compare, render};
 use consilium_simulation::experiment::{ExperimentError, Finished, Options, dice_table, run};
 use consilium_simulation::mosaic::{MosaicOptions, mosaic};
 use consilium_simulation::rare::{DrawOptions, draw_centres};
@@ -39,6 +39,9 @@ fn main() -> ExitCode {
             println!("\n{}", done.table);
             println!("{:.1} minutes. Report: {}", done.seconds / 60.0, done.report.display());
         }),
+        Action::Render(folder) => {
+            render(&folder).map(|done| println!("{}\nReport: {}", done.table, done.report.display()))
+        }
         Action::Mosaic(options) => make_mosaic(&options),
         Action::Draw(options) => make_centres(&options),
     };

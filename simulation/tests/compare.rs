@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use consilium_learning::engine::Device;
-use consilium_simulation::compare::{CompareOptions, compare};
+use consilium_simulation::compare::{CompareOptions, compare, render};
 use consilium_simulation::draw::{CentreSlides, centres, write_centre};
 use consilium_simulation::experiment::ExperimentError;
 use tokio_util::sync::CancellationToken;
@@ -55,10 +55,29 @@ fn data(folder: &Path) -> PathBuf {
     let data = folder.join("data");
     for centre in centres(2, 3) {
         let slides = CentreSlides { learn: 1, test: 1, split: "pool" };
-        write_centre(&data.join(&centre.name), &centre, 3, slides, &|| ()).unwrap();
+        let folder = data.join(&centre.name);
+        write_centre(&folder, &centre, 3, slides, &|| ()).unwrap();
+        stages(&folder);
     }
     fs::write(folder.join("plan.toml"), PLAN).unwrap();
     data
+}
+
+/// Says of the first slide that it is negative, which it then is, and of the others that they are macro.
+fn stages(folder: &Path) {
+    let mut slides: Vec<PathBuf> = fs::read_dir(folder.join("slides")).unwrap().map(|e| e.unwrap().path()).collect();
+    slides.sort();
+    let mut table = String::from("slide,stage\n");
+    for (index, slide) in slides.iter().enumerate() {
+        let name = slide.file_stem().unwrap().to_string_lossy();
+        table += &format!("{name},{}\n", if index == 0 { "negative" } else { "macro" });
+        if index == 0 {
+            let mask = folder.join("masks").join(format!("{name}.png"));
+            let size = image::image_dimensions(&mask).unwrap();
+            image::GrayImage::new(size.0, size.1).save(&mask).unwrap();
+        }
+    }
+    fs::write(folder.join("slides.csv"), table).unwrap();
 }
 
 fn options(folder: &Path, out: &str) -> CompareOptions {
@@ -78,6 +97,15 @@ fn options(folder: &Path, out: &str) -> CompareOptions {
         plan: Some(folder.join("plan.toml")),
         device: Device::Cpu,
     }
+}
+
+/// The bytes of everything that is drawn of cells: summary, table, report and figures, by name.
+fn drawn(out: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(out.join("figures")).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.extend(["summary.json", "table.csv", "report.html"].map(|name| out.join(name)));
+    paths.sort();
+    let bytes = |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into(), fs::read(path).unwrap());
+    paths.into_iter().map(bytes).collect()
 }
 
 /// The bytes of every cell and of the summary, by name.
@@ -109,7 +137,11 @@ async fn a_comparison_goes_on_where_it_stopped_to_the_same_bytes() {
     assert_eq!(expected.len(), 2 * (1 + 7 * 2 + 1) + 2);
     let page = fs::read_to_string(&whole.report).unwrap();
     assert!(page.contains("<svg") && page.contains("mutual-information") && page.contains("first ensemble"));
-    assert!(folder.path().join("once/figures/dice-4.png").is_file());
+    for figure in ["dice-4", "sites", "stages-2", "stages-4", "colours"] {
+        assert!(folder.path().join(format!("once/figures/{figure}.png")).is_file(), "{figure}");
+    }
+    assert!(page.contains("By stage of disease") && page.contains("negative, "), "stages are told");
+    drawn_again_without_data(folder.path(), &page);
 
     // What is lost or was never finished is computed again: cells, and with them nothing else changes.
     let again = folder.path().join("again");
@@ -127,6 +159,36 @@ async fn a_comparison_goes_on_where_it_stopped_to_the_same_bytes() {
     let other = CompareOptions { rounds: 1, ..options(folder.path(), "again") };
     let error = run(other, CancellationToken::new()).await.err().unwrap().to_string();
     assert!(error.contains("holds a comparison with another plan"), "{error}");
+}
+
+/// What `once` keeps gives its report again, to the same bytes, in a folder where there is nothing else.
+fn drawn_again_without_data(folder: &Path, page: &str) {
+    let (once, alone) = (folder.join("once"), folder.join("alone"));
+    fs::create_dir_all(alone.join("cells")).unwrap();
+    for cell in fs::read_dir(once.join("cells")).unwrap().map(|e| e.unwrap().path()) {
+        fs::copy(&cell, alone.join("cells").join(cell.file_name().unwrap())).unwrap();
+    }
+    fs::copy(once.join("cells/seed-5-fold-0-random-2.json"), alone.join("cells/seed-9-fold-0-random-2.json")).unwrap();
+    for name in ["request.json", "sites.json"] {
+        fs::copy(once.join(name), alone.join(name)).unwrap();
+    }
+    let done = render(&alone).unwrap();
+    assert!(drawn(&alone) == drawn(&once), "drawn again; a cell that was not asked for is none of it");
+    assert!(done.table.contains("random") && page.contains("<pre>consilium-simulate compare</pre>"));
+
+    // Broken off: what is there is told, and what is missing.
+    fs::remove_file(alone.join("cells/seed-5-fold-1-random-2.json")).unwrap();
+    let page = fs::read_to_string(render(&alone).unwrap().report).unwrap();
+    assert!(page.contains("31 of 32 cells are there"), "what is missing is said");
+
+    // A folder of before the command line and the colours were kept.
+    for name in ["request.json", "sites.json"] {
+        fs::remove_file(alone.join(name)).unwrap();
+    }
+    fs::remove_file(alone.join("cells/seed-9-fold-0-random-2.json")).unwrap();
+    let page = fs::read_to_string(render(&alone).unwrap().report).unwrap();
+    assert!(page.contains("The command line was not kept.") && !page.contains("differ in colour"));
+    assert_eq!(render(folder).err().unwrap().exit_code(), 64);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use consilium_common::plan::UNLABELLED;
 use consilium_learning::metrics::{SlideEvaluation, aurc, error_auroc};
+use consilium_learning::scan::Strip;
 use consilium_learning::uncertainty::{UncertaintyMap, uncertainty_map};
 use serde::{Deserialize, Serialize};
 
@@ -38,8 +39,18 @@ pub(crate) struct SiteFigures {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FieldFigures {
     pub(crate) field: String,
+    /// How far the disease is, if slides.csv says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stage: Option<String>,
     /// Mean Dice of the foreground classes over its labelled pixels; none where neither truth nor labels have any.
     pub(crate) dice: Option<f64>,
+    /// Share of its labelled pixels that are foreground in truth; not in cells of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) foreground: Option<f64>,
+    /// Share of its labelled tissue that is background in truth and called foreground; not in cells of before it was
+    /// kept, nor without labelled tissue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) false_positive: Option<f64>,
     /// Expected calibration error over its labelled tissue.
     pub(crate) ece: Option<f64>,
     /// How well each uncertainty ranks errors first; only of the first ensemble.
@@ -50,6 +61,13 @@ pub(crate) struct FieldFigures {
     pub(crate) boxes: Vec<(f64, f64)>,
     /// Pixels, mean confidence and accuracy by bin of confidence.
     pub(crate) reliability: Vec<(u64, f64, f64)>,
+}
+
+impl FieldFigures {
+    /// Its Dice; none where the truth has no foreground, which cells of before that was kept do not tell.
+    pub(super) fn dice_of_foreground(&self) -> Option<f64> {
+        self.dice.filter(|_| self.foreground != Some(0.0))
+    }
 }
 
 /// An uncertainty against the errors of a field's labelled tissue.
@@ -86,12 +104,34 @@ pub(super) fn field_figures(field: &Field, look: &Look, side: u32, in_depth: boo
     }
     FieldFigures {
         field: field.name.clone(),
+        stage: field.stage.clone(),
         dice: evaluation.mean_dice(),
+        foreground: Some(foreground(field.labels.as_raw())),
+        false_positive: false_positive(&look.strip, field.labels.as_raw()),
         ece: evaluation.ece(),
         maps,
         boxes,
         reliability: evaluation.calibration.diagram(),
     }
+}
+
+/// Share of the labelled pixels that are foreground.
+pub(super) fn foreground(labels: &[u8]) -> f64 {
+    let labelled = labels.iter().filter(|&&label| label != UNLABELLED).count();
+    let foreground = labels.iter().filter(|&&label| label != UNLABELLED && label > 0).count();
+    foreground as f64 / labelled.max(1) as f64
+}
+
+/// Share of the labelled tissue that is background in truth and called foreground.
+fn false_positive(strip: &Strip, truth: &[u8]) -> Option<f64> {
+    let (mut tissue, mut wrong) = (0u64, 0u64);
+    for (i, &truth) in truth.iter().enumerate().filter(|(_, truth)| **truth != UNLABELLED) {
+        if strip.tissue[i] != 0 {
+            tissue += 1;
+            wrong += u64::from(truth == 0 && strip.labels[i] > 0);
+        }
+    }
+    (tissue > 0).then(|| wrong as f64 / tissue as f64)
 }
 
 fn map_figures(field: &Field, look: &Look, map: UncertaintyMap) -> MapFigures {
@@ -126,4 +166,31 @@ fn box_figure(field: &Field, look: &Look, (x, y): (u32, u32), side: u32) -> Opti
         }
     }
     (tissue > 0 && either > 0).then(|| (sum / f64::from(tissue), f64::from(both) / f64::from(either)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tissue_wrongly_called_foreground_is_a_share_of_labelled_tissue() {
+        let mut strip = Strip::background(0, 1, 8, 2);
+        strip.tissue = vec![1, 1, 1, 1, 1, 1, 0, 0];
+        strip.labels = vec![1, 1, 0, 1, 0, 1, 1, 0];
+        let truth = [0, 1, 1, 0, 0, UNLABELLED, 0, UNLABELLED];
+        // Five labelled pixels of tissue, of which the first and the fourth are called foreground and are not.
+        assert_eq!(false_positive(&strip, &truth), Some(0.4));
+        assert_eq!(foreground(&truth), 2.0 / 6.0);
+        assert_eq!(false_positive(&strip, &[UNLABELLED; 8]), None);
+    }
+
+    #[test]
+    fn cells_of_before_stages_are_read_and_kept_as_they_are() {
+        let before = r#"{"field":"f","dice":0.5,"ece":null,"reliability":[[3,0.9,0.8]]}"#;
+        let figures: FieldFigures = serde_json::from_str(before).unwrap();
+        assert_eq!((&figures.stage, figures.foreground, figures.false_positive), (&None, None, None));
+        assert_eq!(serde_json::to_string(&figures).unwrap(), before);
+        let staged = FieldFigures { stage: Some("micro".into()), false_positive: Some(0.25), ..figures };
+        assert_eq!(serde_json::from_str::<FieldFigures>(&serde_json::to_string(&staged).unwrap()).unwrap(), staged);
+    }
 }

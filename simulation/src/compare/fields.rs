@@ -15,6 +15,8 @@ use crate::experiment::ExperimentError;
 /// A field with its truth, at the plan's spacing.
 pub(super) struct Field {
     pub(super) name: String,
+    /// How far the disease is, if slides.csv says.
+    pub(super) stage: Option<String>,
     pub(super) image: RgbImage,
     /// The class of every pixel; 255 is not labelled.
     pub(super) labels: GrayImage,
@@ -30,6 +32,7 @@ impl Field {
         let mut bytes = self.image.as_raw().clone();
         bytes.extend_from_slice(self.labels.as_raw());
         bytes.extend_from_slice(&self.tissue);
+        bytes.extend_from_slice(self.stage.as_deref().unwrap_or_default().as_bytes());
         Digest::of(&bytes).to_string()
     }
 }
@@ -95,7 +98,7 @@ fn field(slide: &SlideEntry, plan: &Plan) -> Result<Field, String> {
     let tissue = tissue.at(width, height);
     let tissue = tissue.as_raw().iter().map(|&value| u8::from(value != 0)).collect();
     let colour = image.pixels().map(|pixel| colour_class(pixel.0)).collect();
-    Ok(Field { name: slide.name.clone(), image, labels, tissue, colour })
+    Ok(Field { name: slide.name.clone(), stage: slide.stage.clone(), image, labels, tissue, colour })
 }
 
 #[cfg(test)]
@@ -106,6 +109,7 @@ mod tests {
     fn every_field_is_held_out_once() {
         let field = |name: &str| Field {
             name: name.into(),
+            stage: None,
             image: RgbImage::new(1, 1),
             labels: GrayImage::new(1, 1),
             tissue: vec![1],

@@ -4,18 +4,27 @@
 
 mod arms;
 mod cell;
+mod chart_budgets;
+mod chart_colour;
+mod chart_stages;
 mod charts;
+mod colour;
 mod fields;
+mod figures;
+mod folder;
 mod generation;
 mod look;
 mod options;
+mod render;
 mod report;
+mod stages;
 mod statistics;
 mod summary;
+mod tables;
 mod world;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -24,18 +33,18 @@ use consilium_common::{Plan, SiteId};
 use consilium_learning::engine;
 use consilium_learning::network::MemberWeights;
 use consilium_learning::training::Trainer;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 pub use options::CompareOptions;
+pub use render::render;
 
 use crate::experiment::{Console, ExperimentError, find_sites, material_of};
 use arms::Arm;
-use cell::Cell;
+use colour::SiteColours;
 use fields::Site;
+use folder::{Folder, Request};
 use generation::Members;
-use summary::Summary;
+use summary::FIRST;
 use world::{Setting, World};
 
 /// What a comparison leaves behind.
@@ -81,45 +90,56 @@ fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Com
     let (trainer, trains) = Trainer::on(options.device)?;
     let scans = engine_of(options, &plan)?;
     console.note(&format!("{scans}; {trains}"));
-    let folder = Folder::open(options, options.terms(&plan, &sites, &format!("{scans}; {trainer:?}")))?;
+    let folder = Folder::open(&options.out, &options.terms(&plan, &sites, &format!("{scans}; {trainer:?}")))?;
+    folder.keep_colours(&sites.iter().map(SiteColours::of).collect::<Result<Vec<_>, _>>()?)?;
     let go_on = || !stop.load(Ordering::Relaxed);
     let setting =
         Setting { sites: &sites, plan: &plan, device: options.device, trainer, rounds: options.rounds, go_on: &go_on };
+    compute(options, &arms, &folder, &setting, command, &console)?;
+    let (report, table) = render::written(&folder)?;
+    Ok(Compared { report, table, seconds: since.elapsed().as_secs_f64() })
+}
+
+/// Computes the cells that are not there yet.
+fn compute(
+    options: &CompareOptions,
+    arms: &[Arm],
+    folder: &Folder,
+    setting: &Setting<'_>,
+    command: &str,
+    console: &Console,
+) -> Result<(), ExperimentError> {
     let worlds: Vec<(u64, usize)> =
         options.seeds().flat_map(|seed| (0..options.folds).map(move |fold| (seed, fold))).collect();
-    let wanted = wanted(&arms, &options.budgets);
+    let wanted = wanted(arms, &options.budgets);
+    let named = |seed, fold, arm: Option<&Arm>, budget| {
+        folder::name(seed, fold, arm.map_or(FIRST, |arm| arm.name.as_str()), budget)
+    };
+    let all =
+        worlds.iter().flat_map(|&(seed, fold)| wanted.iter().map(move |&(arm, budget)| named(seed, fold, arm, budget)));
+    folder.keep_request(&Request { command: command.to_owned(), cells: all.collect() })?;
     let bar = console.stage("cells", (worlds.len() * wanted.len()) as u64);
-    let mut cells = Vec::new();
     for &(seed, fold) in &worlds {
         let mut world: Option<World<'_>> = None;
-        for (arm, budget) in &wanted {
-            let name = format!("seed-{seed}-fold-{fold}-{}-{budget}", arm.map_or("first", |arm| arm.name.as_str()));
-            let path = folder.cells.join(format!("{name}.json"));
-            let cell = match read::<Cell>(&path)? {
-                Some(cell) => cell,
-                None => {
-                    if world.is_none() {
-                        let first = first_ensemble(&folder, &setting, seed, fold, options.folds)?;
-                        world = Some(World::new(&setting, seed, fold, options.folds, first));
-                    }
-                    let Some(world) = &world else { continue };
-                    let cell = match arm {
-                        None => world.baseline()?,
-                        Some(arm) => world.cell(arm, *budget)?,
-                    };
-                    write(&path, &cell)?;
-                    cell
+        for &(arm, budget) in &wanted {
+            let name = named(seed, fold, arm, budget);
+            if folder.cell(&name)?.is_none() {
+                if world.is_none() {
+                    let first = first_ensemble(folder, setting, seed, fold, options.folds)?;
+                    world = Some(World::new(setting, seed, fold, options.folds, first));
                 }
-            };
-            cells.push(cell);
+                let Some(world) = &world else { continue };
+                let cell = match arm {
+                    None => world.baseline()?,
+                    Some(arm) => world.cell(arm, budget)?,
+                };
+                folder.keep(&name, &cell)?;
+            }
             bar.advance(1);
         }
     }
-    bar.finish(&format!("{} cells of {} arms", cells.len(), arms.len()));
-    let summary = Summary::of(&cells);
-    write(&folder.out.join("summary.json"), &summary)?;
-    let report = report::write(&folder.out, &summary, &cells, command)?;
-    Ok(Compared { report, table: summary.table(), seconds: since.elapsed().as_secs_f64() })
+    bar.finish(&format!("{} cells of {} arms", worlds.len() * wanted.len(), arms.len()));
+    Ok(())
 }
 
 /// Every arm with every budget, the first ensemble first. Of the whole data there is no budget.
@@ -186,52 +206,4 @@ fn first_ensemble(
         member.write(&path(index))?;
     }
     Ok(members)
-}
-
-/// Where a comparison is kept.
-struct Folder {
-    out: PathBuf,
-    cells: PathBuf,
-    models: PathBuf,
-}
-
-impl Folder {
-    /// Makes the folder, or goes on with the comparison that it holds if that has the same terms.
-    fn open(options: &CompareOptions, terms: serde_json::Value) -> Result<Self, ExperimentError> {
-        let out = options.out.clone();
-        let (cells, models) = (out.join("cells"), out.join("models"));
-        for dir in [&out, &cells, &models] {
-            fs::create_dir_all(dir).map_err(ExperimentError::file(dir))?;
-        }
-        let path = out.join("terms.json");
-        match read::<serde_json::Value>(&path)? {
-            None => write(&path, &terms)?,
-            Some(there) if there == terms => {}
-            Some(_) => {
-                return Err(ExperimentError::Usage(format!(
-                    "{} holds a comparison with another plan, data, folds, rounds, engine or version; take another --out, \
-                     or the same options again (arms, budgets and seeds may be added)",
-                    out.display()
-                )));
-            }
-        }
-        Ok(Self { out, cells, models })
-    }
-}
-
-/// A JSON file; none where there is none.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ExperimentError> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|source| ExperimentError::json(path, source)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(ExperimentError::file(path)(error)),
-    }
-}
-
-/// Writes a JSON file whole or not at all.
-fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), ExperimentError> {
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| ExperimentError::json(path, source))?;
-    bytes.push(b'\n');
-    let part = path.with_extension("part");
-    fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).map_err(ExperimentError::file(path))
 }

@@ -16,7 +16,7 @@ use consilium_learning::uncertainty::uncertainty_map;
 use image::imageops;
 
 use super::arms::{Arm, Kind};
-use super::cell::{Cell, PatchFigures, SiteFigures, field_figures};
+use super::cell::{Cell, PatchFigures, SiteFigures, field_figures, foreground};
 use super::fields::{Field, Site};
 use super::generation::{Members, aggregated, fine_tuned};
 use super::look::{Look, look};
@@ -328,13 +328,6 @@ impl<'a> World<'a> {
 
 fn wrong(error: consilium_learning::scan::ScanError) -> ExperimentError {
     ExperimentError::Usage(error.to_string())
-}
-
-/// Share of the labelled pixels that are foreground.
-fn foreground(labels: &[u8]) -> f64 {
-    let labelled = labels.iter().filter(|&&label| label != UNLABELLED).count();
-    let foreground = labels.iter().filter(|&&label| label != UNLABELLED && label > 0).count();
-    foreground as f64 / labelled.max(1) as f64
 }
 
 /// A field to learn from whole.

@@ -84,6 +84,7 @@ pub(crate) struct Figures {
     pub(crate) patches: Option<String>,
 }
 
+pub(crate) use contact_sheet::jpeg;
 pub(crate) use html::{figure, page_of, section};
 
 /// A figure as the bytes of a PNG.

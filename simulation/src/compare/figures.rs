@@ -1,0 +1,126 @@
+//! Which figures a comparison's report has, with their captions.
+
+use std::collections::BTreeMap;
+
+use consilium_learning::metrics::BINS;
+
+use super::cell::Cell;
+use super::chart_budgets::by_site;
+use super::chart_colour::colours;
+use super::chart_stages::by_stage;
+use super::charts;
+use super::colour::SiteColours;
+use super::summary::Summary;
+use crate::report::stats::spearman;
+
+/// A drawing with its caption; the name is its file's stem.
+pub(super) struct Figure {
+    pub(super) name: String,
+    pub(super) svg: String,
+    pub(super) caption: String,
+}
+
+/// All figures, by what they are about.
+pub(super) struct Figures {
+    /// Every arm, a figure a budget.
+    pub(super) arms: Vec<Figure>,
+    /// Every site, against budget.
+    pub(super) sites: Vec<Figure>,
+    /// Stages of disease, a figure a budget; none where no stage is known.
+    pub(super) stages: Vec<Figure>,
+    /// What the first ensemble knows of its errors.
+    pub(super) ensemble: Vec<Figure>,
+    /// The sites in colour; none where colours were not kept.
+    pub(super) colours: Vec<Figure>,
+}
+
+impl Figures {
+    pub(super) fn of(summary: &Summary, cells: &[Cell], sites: &[SiteColours]) -> Self {
+        let budgets = summary.budgets();
+        let with_stages = budgets.iter().filter(|_| summary.rows.iter().any(|row| !row.stages.is_empty()));
+        Self {
+            arms: budgets.iter().map(|&budget| arms(summary, budget)).collect(),
+            sites: vec![against_budget(summary)],
+            stages: with_stages.map(|&budget| stages(summary, budget)).collect(),
+            ensemble: ensemble(cells),
+            colours: (!sites.is_empty()).then(|| in_colour(sites)).into_iter().collect(),
+        }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Figure> {
+        [&self.arms, &self.sites, &self.stages, &self.ensemble, &self.colours].into_iter().flatten()
+    }
+}
+
+fn arms(summary: &Summary, budget: u32) -> Figure {
+    let caption = format!(
+        "With {budget} patches a site. Means over sites other than the central one, each field held out once for \
+         every seed. Intervals are over seeds and fields, which differ much by themselves: arms are compared by the \
+         paired differences below."
+    );
+    Figure { name: format!("dice-{budget}"), svg: charts::arms(summary, budget), caption }
+}
+
+fn against_budget(summary: &Summary) -> Figure {
+    let (svg, left_out) = by_site(summary);
+    let mut caption = "Dice of each site's held-out fields against the patches that it was asked for, with 95 % intervals \
+                       over seeds and the site's fields; marks of one budget are moved apart. The central site is asked \
+                       for none: its panel shows what it forgets."
+        .to_owned();
+    if !left_out.is_empty() {
+        caption.push_str(&format!(" For legibility without {}.", left_out.join(", ")));
+    }
+    Figure { name: "sites".into(), svg, caption }
+}
+
+fn stages(summary: &Summary, budget: u32) -> Figure {
+    let caption = format!(
+        "By stage of disease, with {budget} patches a site, over the fields of all sites but the central one, with \
+         95 % intervals; the dashed line is the first ensemble. A \
+         stage without foreground in truth has no Dice: of it the share of tissue is shown that is wrongly called \
+         foreground."
+    );
+    Figure { name: format!("stages-{budget}"), svg: by_stage(summary, budget), caption }
+}
+
+fn in_colour(sites: &[SiteColours]) -> Figure {
+    let caption = "One small mark a field, over its tissue; the large marks are the sites' means with one standard deviation \
+                   between fields. Left: colour however dark, as chromaticities of the hue-saturation-density model, where \
+                   grey is at (0, 0), more red absorbed is to the right, and more green than blue absorbed is up. Right: \
+                   mean optical density, and how much it varies within the field. Below: the middles of the first fields.";
+    Figure { name: "colours".into(), svg: colours(sites), caption: caption.into() }
+}
+
+/// Uncertainty against Dice, and reliability.
+fn ensemble(cells: &[Cell]) -> Vec<Figure> {
+    let first =
+        || cells.iter().filter(|cell| cell.budget == 0).flat_map(|cell| &cell.sites).filter(|site| !site.central);
+    let boxes: Vec<(f64, f64)> = first().flat_map(|site| &site.fields).flat_map(|field| field.boxes.clone()).collect();
+    let note = spearman(&boxes).map_or(String::new(), |rho| format!("Spearman {rho:.2}"));
+    let axes = ("mean uncertainty of the box (nats)", "Dice of the box");
+    let title = "Mean uncertainty against Dice of boxes of held-out fields";
+    let caption = format!(
+        "Does the first ensemble know where it is wrong? {} boxes, side by side, of held-out fields of the other \
+         sites, once for every seed; those without foreground in truth and prediction are left out.",
+        boxes.len()
+    );
+    let svg = charts::points(title, axes, &boxes, false, &note);
+    let uncertainty = Figure { name: "uncertainty".into(), svg, caption };
+    let bins = reliability(first().flat_map(|site| &site.fields).map(|field| field.reliability.as_slice()));
+    let axes = ("mean probability of the predicted class", "share that is right");
+    let caption = "Reliability of the first ensemble on held-out fields of the other sites, in bins of equal width; on \
+                   the dashed line it is as sure as it is right.";
+    let svg = charts::points("Reliability diagram of the first ensemble", axes, &bins, true, "");
+    vec![uncertainty, Figure { name: "reliability".into(), svg, caption: caption.into() }]
+}
+
+/// Pools bins of several diagrams by their confidence.
+fn reliability<'a>(diagrams: impl Iterator<Item = &'a [(u64, f64, f64)]>) -> Vec<(f64, f64)> {
+    let mut pooled: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
+    for &(pixels, confidence, accuracy) in diagrams.flatten() {
+        let bin = pooled.entry((confidence * BINS as f64).ceil() as u32).or_default();
+        let n = pixels as f64;
+        *bin = (bin.0 + n, bin.1 + n * confidence, bin.2 + n * accuracy);
+    }
+    pooled.into_values().map(|(n, confidence, accuracy)| (confidence / n, accuracy / n)).collect()
+}

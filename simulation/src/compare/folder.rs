@@ -1,0 +1,149 @@
+//! Where a comparison is kept: its terms, the command line and the cells that it is made of, the cells themselves, first
+//! ensembles, and the colours of its sites.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::arms::{ALWAYS, NAMES};
+use super::cell::Cell;
+use super::colour::SiteColours;
+use super::summary::FIRST;
+use crate::experiment::ExperimentError;
+
+/// What a comparison was last asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Request {
+    /// The command line that does it again; empty if it was not kept.
+    pub(super) command: String,
+    /// The names of its cells, in the order of the report.
+    pub(super) cells: Vec<String>,
+}
+
+/// The folder of a comparison.
+pub(super) struct Folder {
+    pub(super) out: PathBuf,
+    pub(super) models: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder, or goes on with the comparison that it holds if that has the same terms.
+    pub(super) fn open(out: &Path, terms: &Value) -> Result<Self, ExperimentError> {
+        let folder = Self { out: out.to_owned(), models: out.join("models") };
+        for dir in [&folder.out, &folder.models, &out.join("cells")] {
+            fs::create_dir_all(dir).map_err(ExperimentError::file(dir))?;
+        }
+        let path = out.join("terms.json");
+        match read::<Value>(&path)? {
+            None => write(&path, terms)?,
+            Some(there) if there == *terms => {}
+            Some(_) => {
+                return Err(ExperimentError::Usage(format!(
+                    "{} holds a comparison with another plan, data, folds, rounds, engine or version; take another --out, \
+                     or the same options again (arms, budgets and seeds may be added)",
+                    out.display()
+                )));
+            }
+        }
+        Ok(folder)
+    }
+
+    /// The folder of a comparison that is there.
+    pub(super) fn existing(out: &Path) -> Result<Self, ExperimentError> {
+        if !out.join("cells").is_dir() {
+            let why = format!("{} holds no comparison: it has no cells/", out.display());
+            return Err(ExperimentError::Usage(why));
+        }
+        Ok(Self { out: out.to_owned(), models: out.join("models") })
+    }
+
+    /// Keeps what is asked for.
+    pub(super) fn keep_request(&self, request: &Request) -> Result<(), ExperimentError> {
+        write(&self.out.join("request.json"), request)
+    }
+
+    /// What was asked for, and those of its cells that are there. A folder of an earlier version does not say; then it
+    /// was every cell that is there.
+    pub(super) fn request(&self) -> Result<(Request, Vec<Cell>), ExperimentError> {
+        if let Some(request) = read::<Request>(&self.out.join("request.json"))? {
+            let mut cells = Vec::new();
+            for name in &request.cells {
+                cells.extend(self.cell(name)?);
+            }
+            return Ok((request, cells));
+        }
+        let mut cells = self.all_cells()?;
+        cells.sort_by_key(|cell| (cell.seed, cell.fold, place(&cell.arm), cell.budget));
+        let names = cells.iter().map(|cell| name(cell.seed, cell.fold, &cell.arm, cell.budget)).collect();
+        Ok((Request { command: String::new(), cells: names }, cells))
+    }
+
+    fn all_cells(&self) -> Result<Vec<Cell>, ExperimentError> {
+        let dir = self.out.join("cells");
+        let mut cells = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(ExperimentError::file(&dir))? {
+            let path = entry.map_err(ExperimentError::file(&dir))?.path();
+            if path.extension().is_some_and(|ending| ending == "json") {
+                cells.extend(read::<Cell>(&path)?);
+            }
+        }
+        Ok(cells)
+    }
+
+    /// A cell by its name; none where it is not there yet.
+    pub(super) fn cell(&self, name: &str) -> Result<Option<Cell>, ExperimentError> {
+        read(&self.path(name))
+    }
+
+    /// Keeps a cell.
+    pub(super) fn keep(&self, name: &str, cell: &Cell) -> Result<(), ExperimentError> {
+        write(&self.path(name), cell)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.out.join("cells").join(format!("{name}.json"))
+    }
+
+    /// Keeps where the sites' fields lie in colour.
+    pub(super) fn keep_colours(&self, sites: &[SiteColours]) -> Result<(), ExperimentError> {
+        write(&self.out.join("sites.json"), &sites)
+    }
+
+    /// Where the sites' fields lie in colour; of a folder of an earlier version nothing.
+    pub(super) fn colours(&self) -> Result<Vec<SiteColours>, ExperimentError> {
+        Ok(read(&self.out.join("sites.json"))?.unwrap_or_default())
+    }
+}
+
+/// The name of a cell.
+pub(super) fn name(seed: u64, fold: usize, arm: &str, budget: u32) -> String {
+    format!("seed-{seed}-fold-{fold}-{}-{budget}", if arm == FIRST { "first" } else { arm })
+}
+
+/// The place of an arm where no order was kept: the first ensemble, the controls, then as help names them.
+fn place(arm: &str) -> usize {
+    let control = ALWAYS.iter().position(|name| *name == arm).map(|place| 1 + place);
+    let named = || NAMES.iter().position(|name| *name == arm).map_or(usize::MAX, |place| 1 + ALWAYS.len() + place);
+    if arm == FIRST { 0 } else { control.unwrap_or_else(named) }
+}
+
+/// A JSON file; none where there is none.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ExperimentError> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|source| ExperimentError::json(path, source)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ExperimentError::file(path)(error)),
+    }
+}
+
+/// Writes a JSON file whole or not at all.
+pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), ExperimentError> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| ExperimentError::json(path, source))?;
+    bytes.push(b'\n');
+    let part = path.with_extension("part");
+    fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).map_err(ExperimentError::file(path))
+}

@@ -1,0 +1,169 @@
+//! The tables of a comparison's report.
+
+use std::fmt::Write as _;
+
+use super::stages::StageFigures;
+use super::statistics::Interval;
+use super::summary::{CONTROLS, Row, Summary};
+use crate::report::svg::escape;
+
+fn interval(value: Option<Interval>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |v| format!("{:.digits$} ({:.digits$} to {:.digits$})", v.mean, v.low, v.high))
+}
+
+/// A difference: with its sign, and none where it is rounded to 0.
+fn difference(value: Option<Interval>) -> String {
+    let signed = |value: f64| {
+        let text = format!("{:.3}", value.abs());
+        let sign = if value < 0.0 { "\u{2212}" } else { "+" };
+        if text == "0.000" { text } else { format!("{sign}{text}") }
+    };
+    value.map_or("-".to_owned(), |v| format!("{} ({} to {})", signed(v.mean), signed(v.low), signed(v.high)))
+}
+
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |v| format!("{v:.digits$}"))
+}
+
+/// Every arm with every budget.
+pub(super) fn arms(body: &mut String, summary: &Summary) {
+    let empty = summary.rows.iter().any(|row| row.false_positive.is_some());
+    let mut headings = vec!["asked", "Dice", "central", "ECE", "foreground"];
+    headings.extend(empty.then_some("false, %"));
+    by_row(body, summary, &headings, |row| {
+        let central = row.central.map(|dice| dice.mean);
+        let mut cells = vec![number(row.asked, 1), interval(row.dice, 3), number(central, 3), number(row.ece, 3)];
+        cells.push(number(row.foreground_efficiency, 2));
+        cells.extend(empty.then(|| number(row.false_positive.map(|share| 100.0 * share), 2)));
+        cells
+    });
+    body.push_str(
+        "<p>Asked: mean patches that a site was really asked for; a rule may find fewer boxes than its budget. Foreground: \
+         its share in the patches over its share in the fields.",
+    );
+    if empty {
+        body.push_str(" False: share of tissue called foreground in the held-out fields that have none.");
+    }
+    body.push_str("</p>\n");
+}
+
+/// Mean Dice of every site.
+pub(super) fn sites(body: &mut String, summary: &Summary) {
+    let sites: Vec<&str> =
+        summary.rows.first().map(|row| row.by_site.keys().map(String::as_str).collect()).unwrap_or_default();
+    let headings: Vec<&str> = sites.iter().copied().chain(["central"]).collect();
+    by_row(body, summary, &headings, |row| {
+        let of_sites = sites.iter().map(|site| row.by_site.get(*site).map(|dice| dice.mean));
+        of_sites.chain([row.central.map(|dice| dice.mean)]).map(|dice| number(dice, 3)).collect()
+    });
+}
+
+/// A table with a line an arm and budget, and what `of` gives in the columns after those two.
+fn by_row(body: &mut String, summary: &Summary, headings: &[&str], of: impl Fn(&Row) -> Vec<String>) {
+    body.push_str("<div class=\"dense\"><table><thead><tr><th>arm</th><th>budget</th>");
+    for heading in headings {
+        let _ = write!(body, "<th>{}</th>", escape(heading));
+    }
+    body.push_str("</tr></thead><tbody>\n");
+    for row in summary.sorted() {
+        let _ = write!(body, "<tr><td>{}</td><td>{}</td>", escape(&row.arm), row.budget);
+        for cell in of(row) {
+            let _ = write!(body, "<td>{}</td>", escape(&cell));
+        }
+        body.push_str("</tr>\n");
+    }
+    body.push_str("</tbody></table></div>\n");
+}
+
+/// Every arm over all budgets, and how it differs from the controls.
+pub(super) fn differences(body: &mut String, summary: &Summary) {
+    body.push_str("<div class=\"dense\"><table><thead><tr><th>arm</th><th>area</th>");
+    for control in CONTROLS {
+        let _ = write!(body, "<th>minus {control}</th>");
+    }
+    body.push_str("</tr></thead><tbody>\n");
+    for arm in &summary.arms {
+        let area = arm.area.map_or("-".to_owned(), |area| format!("{area:.3}"));
+        let _ = write!(body, "<tr><td>{}</td><td>{area}</td>", escape(&arm.arm));
+        for control in CONTROLS {
+            let difference = arm.differences.get(control).map(|(interval, _)| *interval);
+            let text = self::difference(difference);
+            let clear = summary.seeds >= 3 && difference.is_some_and(|d| d.low > 0.0 || d.high < 0.0);
+            let _ = write!(body, "<td>{}</td>", if clear { format!("<strong>{text}</strong>") } else { text });
+        }
+        body.push_str("</tr>\n");
+    }
+    body.push_str("</tbody></table></div>\n");
+}
+
+/// How well each uncertainty finds errors.
+pub(super) fn maps(body: &mut String, summary: &Summary) {
+    body.push_str("<table><thead><tr><th>uncertainty</th><th>error-AUROC</th><th>AURC</th></tr></thead><tbody>\n");
+    for of in &summary.maps {
+        let (auroc, aurc) = (interval(of.error_auroc, 3), interval(of.aurc, 4));
+        let _ = writeln!(body, "<tr><td>{}</td><td>{auroc}</td><td>{aurc}</td></tr>", escape(&of.map));
+    }
+    body.push_str("</tbody></table>\n");
+}
+
+/// Dice by stage, and what is wrongly called foreground by stage.
+pub(super) fn stages(body: &mut String, summary: &Summary) {
+    let told: Vec<&StageFigures> = summary.rows.first().map(|row| row.stages.iter().collect()).unwrap_or_default();
+    let with: Vec<&StageFigures> = told.iter().copied().filter(|of| of.with_foreground > 0).collect();
+    body.push_str("<p>Dice of the fields with foreground in truth:</p>\n");
+    by_stage(body, summary, &with, |of| of.with_foreground, |of| interval(of.dice, 3));
+    body.push_str("<p>Tissue wrongly called foreground, % of the labelled tissue of all fields:</p>\n");
+    by_stage(
+        body,
+        summary,
+        &told,
+        |of| of.fields,
+        |of| {
+            let percent = |i: Interval| Interval { mean: 100.0 * i.mean, low: 100.0 * i.low, high: 100.0 * i.high };
+            interval(of.false_positive.map(percent), 2)
+        },
+    );
+    if told.iter().any(|of| of.clean.is_some()) {
+        body.push_str("<p>Fields without foreground in truth in which no tissue at all is called so, %:</p>\n");
+        let without: Vec<&StageFigures> = told.into_iter().filter(|of| of.clean.is_some()).collect();
+        by_stage(
+            body,
+            summary,
+            &without,
+            |of| of.fields - of.with_foreground,
+            |of| number(of.clean.map(|share| 100.0 * share), 0),
+        );
+    }
+}
+
+/// A table with a column a stage, headed by the stage and how many fields it is over.
+fn by_stage(
+    body: &mut String,
+    summary: &Summary,
+    stages: &[&StageFigures],
+    fields: impl Fn(&StageFigures) -> usize,
+    of: impl Fn(&StageFigures) -> String,
+) {
+    let heading = |stage: &&StageFigures| match fields(stage) {
+        1 => format!("{}, 1 field", stage.stage),
+        fields => format!("{}, {fields} fields", stage.stage),
+    };
+    let headings: Vec<String> = stages.iter().map(heading).collect();
+    by_row(body, summary, &headings.iter().map(String::as_str).collect::<Vec<_>>(), |row| {
+        let found = |stage: &&StageFigures| row.stages.iter().find(|other| other.stage == stage.stage);
+        stages.iter().map(|stage| found(stage).map_or("-".to_owned(), &of)).collect()
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_have_their_sign_and_nothing_has_none() {
+        let of = |mean, low, high| difference(Some(Interval { mean, low, high }));
+        assert_eq!(of(0.0144, -0.0002, 0.0236), "+0.014 (0.000 to +0.024)");
+        assert_eq!(of(-0.003, -0.0051, -0.0009), "\u{2212}0.003 (\u{2212}0.005 to \u{2212}0.001)");
+        assert_eq!(difference(None), "-");
+    }
+}
