@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""Keeps the tables of these pages what the results say.
+
+    python3 docs/render_results.py                                  # rewrites the tables of docs/*.md
+    python3 docs/render_results.py --check                          # fails where a page is not what the results give
+    python3 docs/render_results.py --take DIR docs/results/NAME.json  # takes what tables need from a comparison's folder
+
+A table stands between two lines, `<!-- table: docs/results/NAME.json KIND -->` and `<!-- end -->`. KIND is `arms` (which may be
+left out), `maps` or `command`. Nothing but Python's own library is needed.
+"""
+
+import argparse
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = re.compile(r"(<!-- table: (\S+\.json)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+FIRST = "first ensemble"
+CONTROL = "random"
+WIDE = 110
+
+
+def short(value):
+    """A figure as it is kept: six decimals, an interval as [mean, low, high].
+
+    >>> short({"mean": 0.1234567, "low": -0.1, "high": 0.5})
+    [0.123457, -0.1, 0.5]
+    >>> short(None), short(-0.0000001)
+    (None, 0.0)
+    """
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        return [short(value[key]) for key in ("mean", "low", "high")]
+    return round(value, 6) + 0.0
+
+
+def plain_command(command):
+    """A command line without the places of one machine: absolute paths by their last part, results in `compared`.
+
+    >>> plain_command("consilium-simulate compare --data /data/monuseg --budget 5,10 --out /x/y --seeds 1")
+    'consilium-simulate compare --data monuseg --budget 5,10 --out compared --seeds 1'
+    """
+    words = [Path(word).name if word.startswith("/") else word for word in shlex.split(command)]
+    for place, word in enumerate(words):
+        if word.startswith("--out="):
+            words[place] = "--out=compared"
+        elif word == "--out" and place + 1 < len(words):
+            words[place + 1] = "compared"
+    return shlex.join(words)
+
+
+def taken(folder):
+    """What tables need of a comparison's folder."""
+    read = lambda name: json.loads((folder / name).read_text(encoding="utf-8"))
+    summary, terms, request = read("summary.json"), read("terms.json"), read("request.json")
+    row = lambda row: {
+        "arm": row["arm"],
+        "budget": row["budget"],
+        "dice": short(row["dice"]),
+        "central": short(row["central"]),
+        "ece": short(row["ece"]),
+        "foreground": short(row["foreground_efficiency"]),
+    } | {key: short(row[key]) for key in ("false_positive",) if key in row}
+    arm = lambda arm: {
+        "arm": arm["arm"],
+        "area": short(arm["area"]),
+        "differences": {control: short(pair[0]) for control, pair in arm["differences"].items()},
+    }
+    the_map = lambda of: {"map": of["map"], "error_auroc": short(of["error_auroc"]), "aurc": short(of["aurc"])}
+    return {
+        "command": plain_command(request["command"]),
+        "version": terms["version"],
+        "computed_by": terms["computed_by"],
+        "members": terms["plan"]["members"],
+        "seeds": summary["seeds"],
+        "folds": summary["folds"],
+        "rounds": terms["rounds"],
+        "rows": [row(of) for of in summary["rows"]],
+        "arms": [arm(of) for of in summary["arms"]],
+        "maps": [the_map(of) for of in summary["maps"]],
+    }
+
+
+def compact(results):
+    """JSON with a line an entry: small, and a change shows where it is.
+
+    >>> print(compact({"seeds": 1, "rows": [{"arm": "a"}, {"arm": "b"}]}), end="")
+    {
+     "seeds": 1,
+     "rows": [
+      {"arm": "a"},
+      {"arm": "b"}
+     ]
+    }
+    """
+    entries = []
+    for key, value in results.items():
+        if isinstance(value, list):
+            inner = ",\n".join("  " + json.dumps(entry) for entry in value)
+            entries.append(f' "{key}": [\n{inner}\n ]')
+        else:
+            entries.append(f' "{key}": {json.dumps(value)}')
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def figure(value, digits=3, sign=False):
+    """A figure in text; a difference has its sign, and what is rounded to 0 has none.
+
+    >>> figure(0.75090), figure(0.0012, sign=True), figure(-0.0004, sign=True), figure(-0.0051, sign=True)
+    ('0.751', '+0.001', '0.000', '-0.005')
+    """
+    if value is None:
+        return ""
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return text[1:] if sign and float(text) == 0 else text
+
+
+def interval(value, digits=3, sign=False):
+    """A mean with its interval.
+
+    >>> interval([0.75, 0.7, 0.8]), interval([-0.0041, -0.0061, 0.0], sign=True), interval(None)
+    ('0.750 (0.700 to 0.800)', '-0.004 (-0.006 to 0.000)', '')
+    """
+    if value is None:
+        return ""
+    mean, low, high = (figure(part, digits, sign) for part in value)
+    return f"{mean} ({low} to {high})"
+
+
+def less_control(results, arm):
+    """The paired difference of an arm from the control; of the first ensemble it is the control's own, turned round.
+
+    >>> arms = [{"arm": "random", "differences": {"first ensemble": [0.25, 0.125, 0.5]}}]
+    >>> less_control({"arms": arms}, "first ensemble")
+    [-0.25, -0.5, -0.125]
+    """
+    differences = {of["arm"]: of["differences"] for of in results["arms"]}
+    if arm == FIRST:
+        turned = differences.get(CONTROL, {}).get(FIRST)
+        return turned and [-turned[0], -turned[2], -turned[1]]
+    return differences.get(arm, {}).get(CONTROL)
+
+
+def lines(headings, rows):
+    """A table of Markdown.
+
+    >>> print(lines(["a", "b"], [["1", ""]]), end="")
+    <BLANKLINE>
+    | a | b |
+    |---|---|
+    | 1 | |
+    <BLANKLINE>
+    """
+    line = lambda cells: re.sub(r"\|  (?=\|)", "| ", "| " + " | ".join(cells) + " |") + "\n"
+    return "\n" + line(headings) + "|" + "---|" * len(headings) + "\n" + "".join(map(line, rows)) + "\n"
+
+
+def arms_table(results):
+    """Arms by Dice at the largest budget, the best first."""
+    budgets = sorted({row["budget"] for row in results["rows"]} - {0})
+    dice = {(row["arm"], row["budget"]): row["dice"] for row in results["rows"]}
+    last = [row for row in results["rows"] if row["budget"] in (0, budgets[-1])]
+    last.sort(key=lambda row: -row["dice"][0] if row["dice"] else 1.0)
+    areas = {of["arm"]: of["area"] for of in results["arms"]} if len(budgets) > 1 else {}
+    headings = ["arm"] + [f"Dice, {budget} patches a site (95 %)" for budget in budgets]
+    headings += ["area over budgets"] if areas else []
+    headings += [f"minus {CONTROL}, field by field (95 %)", "foreground in the patches, of the fields'"]
+    rows = []
+    for row in last:
+        arm = row["arm"]
+        of_budget = lambda budget: dice.get((arm, 0 if arm == FIRST and budget == budgets[-1] else budget))
+        cells = [arm] + [interval(of_budget(budget)) for budget in budgets]
+        cells += [figure(areas.get(arm))] if areas else []
+        rows.append(cells + [interval(less_control(results, arm), sign=True), figure(row["foreground"], 2)])
+    return lines(headings, rows)
+
+
+def maps_table(results):
+    """Uncertainties by how well they find errors, the best first."""
+    maps = sorted(results["maps"], key=lambda of: -of["error_auroc"][0] if of["error_auroc"] else 1.0)
+    rows = [[of["map"], interval(of["error_auroc"]), interval(of["aurc"], 4)] for of in maps]
+    return lines(["uncertainty", "error-AUROC (95 %)", "AURC (95 %), lower is better"], rows)
+
+
+def command_block(results):
+    r"""The command line, broken before options.
+
+    >>> print(command_block({"command": "x compare --data " + "d" * 60 + " --budget 5 --acquisition " + "a" * 40}), end="")
+    <BLANKLINE>
+        x compare --data dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd --budget 5 \
+            --acquisition aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+    <BLANKLINE>
+    """
+    out = [""]
+    for part in re.split(r" (?=--)", results["command"]):
+        if out[-1] and len(out[-1]) + len(part) > WIDE - 12:
+            out.append("")
+        out[-1] += (" " if out[-1] else "") + part
+    return "\n    " + " \\\n        ".join(out) + "\n\n"
+
+
+KINDS = {"arms": arms_table, "maps": maps_table, "command": command_block}
+
+
+def rendered(page, load):
+    r"""A page with its tables as the results give them.
+
+    >>> text = "a\n<!-- table: r.json command -->\nold\n<!-- end -->\nb\n"
+    >>> rendered(text, lambda name: {"command": "x --seeds 1"})
+    'a\n<!-- table: r.json command -->\n\n    x --seeds 1\n\n<!-- end -->\nb\n'
+    """
+    def table(found):
+        start, name, kind, end = found.groups()
+        return start + KINDS[kind or "arms"](load(name)) + end
+
+    return TABLE.sub(table, page)
+
+
+def load(name):
+    return json.loads((ROOT / name).read_text(encoding="utf-8"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Keeps the tables of docs/*.md what docs/results/*.json say.")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="change nothing; fail where a page would change")
+    what.add_argument("--take", nargs=2, metavar=("DIR", "FILE"), type=Path, help="take results from a comparison's folder")
+    options = parser.parse_args()
+    if options.take:
+        folder, file = options.take
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(compact(taken(folder)), encoding="utf-8")
+        return 0
+    stale = 0
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        page = path.read_text(encoding="utf-8")
+        wanted = rendered(page, load)
+        if wanted != page and options.check:
+            print(f"{path.relative_to(ROOT)}: tables are not what the results give; run python3 docs/render_results.py")
+            stale = 1
+        elif wanted != page:
+            path.write_text(wanted, encoding="utf-8")
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())
