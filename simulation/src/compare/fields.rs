@@ -60,11 +60,14 @@ impl Site {
         Ok(Self { id, central, fields })
     }
 
-    /// Indices of the fields that are held out in a fold, and of the others. Every field is held out in one fold.
+    /// Indices of the fields that are held out in a fold, and of the others. Every field is held out in one fold, and
+    /// each stage is divided evenly among the folds.
     pub(super) fn split(&self, seed: u64, fold: usize, folds: usize) -> (Vec<usize>, Vec<usize>) {
         let mut order: Vec<usize> = (0..self.fields.len()).collect();
         // Each field's place in the order is a draw of its own, whatever fields there are beside it.
-        order.sort_by_key(|&index| (random::seed(&format!("{seed}/{}/{}", self.id, self.fields[index].name)), index));
+        let draw = |field: &Field| random::seed(&format!("{seed}/{}/{}", self.id, field.name));
+        // By stage, where stages are known, so that each fold has as many of each.
+        order.sort_by_key(|&index| (self.fields[index].stage.as_deref(), draw(&self.fields[index]), index));
         let (mut held_out, mut others) = (Vec::new(), Vec::new());
         for (place, index) in order.into_iter().enumerate() {
             if place % folds == fold { held_out.push(index) } else { others.push(index) }
@@ -123,6 +126,13 @@ mod tests {
             assert_eq!(all, [0, 1, 2, 3, 4]);
             let (held_out, others) = site.split(seed, 0, 2);
             assert!(held_out.len() == 3 && others.len() == 2 && held_out.iter().all(|i| !others.contains(i)));
+        }
+        let stages = ["micro", "negative", "micro", "negative"];
+        let staged = stages.map(|stage| Field { stage: Some(stage.into()), ..field(stage) }).into();
+        let staged = Site { id: "s".parse().unwrap(), central: false, fields: staged };
+        for fold in 0..2 {
+            let (held_out, _) = staged.split(1, fold, 2);
+            assert_ne!(stages[held_out[0]], stages[held_out[1]], "each fold has both");
         }
         let splits: std::collections::BTreeSet<_> = (0..20).map(|seed| site.split(seed, 0, 2)).collect();
         assert!(splits.len() > 5, "another seed splits otherwise");
