@@ -122,7 +122,7 @@ fn apart(axes: &Axes, summary: &Summary, lines: usize) -> f64 {
 
 fn frame(svg: &mut Svg, corner: (f64, f64), axes: &Axes, name: &str, summary: &Summary) {
     let (right, bottom) = (corner.0 + PANEL.0 - 10.0, corner.1 + PANEL.1 - BOTTOM);
-    let marks = ticks(axes.low, axes.high, 4);
+    let marks = ticks(axes.low, axes.high, 5);
     let step = if marks.len() > 1 { marks[1] - marks[0] } else { 0.05 };
     for value in marks {
         let y = corner.1 + axes.y(value);

@@ -87,7 +87,8 @@ pub(super) fn differences(body: &mut String, summary: &Summary) {
         let _ = write!(body, "<tr><td>{}</td><td>{area}</td>", escape(&arm.arm));
         for control in CONTROLS {
             let difference = arm.differences.get(control).map(|(interval, _)| *interval);
-            let text = self::difference(difference);
+            // Four intervals side by side are too wide for a page.
+            let text = self::difference(difference).replacen(" (", "<br>(", 1);
             let clear = summary.seeds >= 3 && difference.is_some_and(|d| d.low > 0.0 || d.high < 0.0);
             let _ = write!(body, "<td>{}</td>", if clear { format!("<strong>{text}</strong>") } else { text });
         }
