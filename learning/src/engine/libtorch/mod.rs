@@ -114,7 +114,7 @@ impl TilePredictor for Libtorch {
 impl Libtorch {
     fn run(&self, net: &Net, one: &Run<'_>, out: &mut [f32]) -> Torch<()> {
         let z = tensor(one.planes, &one.shape, self.place.device())?;
-        let logits = net.logits(channels_last(&z)?.f_to_kind(self.place.kind())?)?.f_to_kind(Kind::Float)?;
+        let logits = net.logits(channels_last(&z)?.f_to_kind(self.place.kind())?)?;
         let logits = logits.f_narrow(2, 0, one.part.1 as i64)?.f_narrow(3, 0, one.part.0 as i64)?;
         match self.form.conventions.averaging {
             Averaging::Logits => copy(&logits, out),
@@ -140,6 +140,8 @@ enum Step {
     Keep,
     /// Up-samples, and joins what was kept last.
     Raise(Conv),
+    /// The logits, in float32 whatever the precision: labels hang on their last bits.
+    Head(Conv),
 }
 
 /// A convolution with what follows it.
@@ -186,7 +188,8 @@ impl Net {
             }
         }
         let head = &folded.head;
-        steps.push(Step::Conv(Conv::linear(head, [head.outputs, head.inputs, 1, 1], place)?));
+        let exact = Place { precision: Precision::Fp32, ..place };
+        steps.push(Step::Head(Conv::linear(head, [head.outputs, head.inputs, 1, 1], exact)?));
         Ok(Self { steps })
     }
 
@@ -195,6 +198,7 @@ impl Net {
         for step in &self.steps {
             z = match step {
                 Step::Conv(conv) => conv.apply(&z)?,
+                Step::Head(conv) => conv.apply(&z.f_to_kind(Kind::Float)?)?,
                 Step::Block { first, second, projection } => {
                     let inner = second.apply(&first.apply(&z)?)?;
                     let mut around = if first.stride > 1 { average(&z, first.stride)? } else { z };
