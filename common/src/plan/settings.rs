@@ -137,6 +137,11 @@ pub struct Training {
     /// L2 weight decay.
     #[serde(default = "weight_decay")]
     pub weight_decay: f64,
+    /// Pull back to the weights that the training began with: `proximal / 2` times the squared distance is added to the
+    /// loss, after clipping, so that a site that learns from few patches does not run away from the others (FedProx's mu,
+    /// Li et al. 2020). 0 is off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub proximal: f64,
     /// Bound of the global gradient norm.
     #[serde(default = "clip_norm")]
     pub clip_norm: f64,
@@ -179,6 +184,9 @@ fn one() -> u32 {
 fn is_one(value: &u32) -> bool {
     *value == 1
 }
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
 
 impl Training {
     /// nnU-Net's values for a number of iterations of a batch of square patches.
@@ -191,6 +199,7 @@ impl Training {
             learning_rate,
             momentum: momentum(),
             weight_decay: weight_decay(),
+            proximal: 0.0,
             clip_norm: clip_norm(),
             foreground_share: foreground_share(),
             deep_supervision: true,
@@ -222,6 +231,9 @@ impl Training {
         }
         if !(0.0..=1.0).contains(&self.weight_decay) {
             return fail("weight_decay", "must be 0 to 1");
+        }
+        if !(0.0..=10.0).contains(&self.proximal) {
+            return fail("proximal", "must be 0 to 10");
         }
         if !(self.clip_norm > 0.0 && self.clip_norm.is_finite()) {
             return fail("clip_norm", "must be above 0");

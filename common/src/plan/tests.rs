@@ -35,14 +35,15 @@ fn every_contradiction_is_named_at_once() {
     plan.scan.tile_px = 100;
     plan.initial_training.snapshots = 3;
     plan.fine_tuning.patch_px = 128;
-    plan.fine_tuning.accumulation = 3;
+    plan.fine_tuning.proximal = -0.1;
+    plan.initial_training.accumulation = 3;
     plan.members = 0;
     let text = Plan::from_toml(&plan.to_toml().unwrap()).unwrap_err().to_string();
     for part in [
         "architecture.classes",
         "scan.tile_px",
         "fine_tuning.patch_px",
-        "fine_tuning.accumulation",
+        "fine_tuning.proximal",
         "members",
         "initial_training.snapshots",
     ] {

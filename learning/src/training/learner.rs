@@ -115,7 +115,7 @@ pub(crate) struct OwnLearner<'a> {
 impl<'a> OwnLearner<'a> {
     pub(crate) fn new(arch: &Architecture, start: &MemberWeights, settings: &'a Training) -> Self {
         let network = Network::from_weights(arch, start);
-        let optimiser = Sgd::new(network.trainable());
+        let optimiser = Sgd::new(network.trainable(), &network.values, settings);
         let weights = level_weights(arch.decoder_convs.len(), settings.deep_supervision);
         Self { network, optimiser, settings, classes: arch.classes, weights }
     }

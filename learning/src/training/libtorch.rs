@@ -33,6 +33,8 @@ pub(super) struct TorchLearner<'a> {
     weights: Vec<f64>,
     /// All parameters.
     parameters: Tensor,
+    /// What they were at the beginning, where they are pulled back to it.
+    start: Option<Tensor>,
     /// Their momentum, after the first step.
     velocity: Option<Tensor>,
     /// Every tensor of the architecture: views of the parameters, and statistics.
@@ -59,6 +61,7 @@ impl<'a> TorchLearner<'a> {
         let trained: Vec<usize> = (0..values.len()).filter(|index| !statistics.contains(index)).collect();
         let parts = trained.iter().map(|&index| stored(&values[index])).collect::<Torch<Vec<_>>>()?;
         let parameters = Tensor::f_cat(&parts, 0)?;
+        let start = if settings.proximal > 0.0 { Some(parameters.f_mul_scalar(1.0)?) } else { None };
         let mut at = 0;
         for &index in &trained {
             let (shape, n) = (values[index].size(), values[index].numel() as i64);
@@ -81,6 +84,7 @@ impl<'a> TorchLearner<'a> {
             shapes,
             weights,
             parameters,
+            start,
             velocity: None,
             values,
             trained,
@@ -147,7 +151,7 @@ impl<'a> TorchLearner<'a> {
     /// One step of [`super::optimiser`]: global clipping, weight decay, Nesterov momentum. A tensor that has no gradient
     /// still decays.
     fn update(&mut self, gradients: &[Tensor], rate: f64) -> Torch<()> {
-        let Training { momentum, weight_decay, clip_norm, .. } = *self.settings;
+        let Training { momentum, weight_decay, clip_norm, proximal, .. } = *self.settings;
         let part = |(&index, place): (&usize, usize)| match gradients.get(place) {
             Some(gradient) if gradient.defined() => stored(&gradient.f_to_kind(Kind::Float)?),
             _ => Tensor::f_zeros([self.values[index].numel() as i64], (Kind::Float, self.place.device())),
@@ -156,6 +160,9 @@ impl<'a> TorchLearner<'a> {
         let mut gradient = Tensor::f_cat(&parts, 0)?;
         let clip = gradient.f_norm()?.f_add_scalar(1e-6)?.f_reciprocal()?.f_mul_scalar(clip_norm)?.f_clamp_max(1.0)?;
         gradient = gradient.f_mul_(&clip)?.f_add_(&self.parameters.f_mul_scalar(weight_decay)?)?;
+        if let Some(start) = &self.start {
+            gradient = gradient.f_add_(&self.parameters.f_sub(start)?.f_mul_scalar(proximal)?)?;
+        }
         let velocity = match self.velocity.take() {
             // A copy: the gradient changes below.
             None => gradient.f_mul_scalar(1.0)?,

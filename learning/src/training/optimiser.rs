@@ -1,5 +1,5 @@
 //! Stochastic gradient descent as torch and nnU-Net do it: weight decay, global clipping, Nesterov momentum without
-//! dampening, polynomial learning rate.
+//! dampening, polynomial learning rate; and, where it is asked for, FedProx's pull back to the start.
 
 use consilium_common::plan::Training;
 
@@ -12,17 +12,21 @@ pub(crate) struct Sgd {
     velocity: Vec<Vec<f32>>,
     /// Which tensors are changed.
     trainable: Vec<bool>,
+    /// Where every tensor began; empty without a pull back to it.
+    start: Vec<Vec<f32>>,
 }
 
 impl Sgd {
-    pub(crate) fn new(trainable: Vec<bool>) -> Self {
-        Self { velocity: vec![Vec::new(); trainable.len()], trainable }
+    pub(crate) fn new(trainable: Vec<bool>, values: &[Vec<f32>], settings: &Training) -> Self {
+        let start = if settings.proximal > 0.0 { values.to_vec() } else { Vec::new() };
+        Self { velocity: vec![Vec::new(); trainable.len()], trainable, start }
     }
 
     /// One step. The first one takes the gradient as velocity, as torch does.
     pub(crate) fn step(&mut self, values: &mut [Vec<f32>], gradients: &[Vec<f32>], settings: &Training, rate: f64) {
         let clip = clip_factor(gradients, settings.clip_norm) as f32;
         let (momentum, decay, rate) = (settings.momentum as f32, settings.weight_decay as f32, rate as f32);
+        let pull = settings.proximal as f32;
         for (index, (values, gradient)) in values.iter_mut().zip(gradients).enumerate() {
             if !self.trainable[index] {
                 continue;
@@ -30,8 +34,12 @@ impl Sgd {
             let velocity = &mut self.velocity[index];
             let first = velocity.is_empty();
             velocity.resize(values.len(), 0.0);
-            for ((value, gradient), velocity) in values.iter_mut().zip(gradient).zip(velocity) {
-                let gradient = gradient * clip + decay * *value;
+            let start = self.start.get(index).map_or(&[][..], Vec::as_slice);
+            for (i, ((value, gradient), velocity)) in values.iter_mut().zip(gradient).zip(velocity).enumerate() {
+                let mut gradient = gradient * clip + decay * *value;
+                if let Some(start) = start.get(i) {
+                    gradient += pull * (*value - start);
+                }
                 *velocity = if first { gradient } else { momentum * *velocity + gradient };
                 *value -= rate * (gradient + momentum * *velocity);
             }

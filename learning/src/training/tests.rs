@@ -158,6 +158,37 @@ fn a_batch_in_parts_steps_by_the_mean_of_their_gradients() {
     }
 }
 
+#[test]
+fn a_training_is_pulled_back_to_its_start() {
+    let arch = Architecture { norm: Norm::Instance, ..Architecture::plain(3, 4, 3) };
+    let mut numbers = Numbers(5);
+    let batch = Batch {
+        pixels: (0..3 * 256).map(|_| numbers.unit() as f32).collect(),
+        labels: (0..256).map(|_| numbers.label()).collect(),
+    };
+    let start = MemberWeights::initialise(&arch, 3);
+    let free = Training { momentum: 0.0, weight_decay: 0.0, clip_norm: 1e6, ..Training::new(2, 1, 16, 0.1) };
+    let pulled = Training { proximal: 0.5, ..free.clone() };
+    for trainer in trainers() {
+        let after = |settings: &Training, steps: usize| {
+            let mut learner = trainer.learner(&arch, &start, settings).unwrap();
+            for _ in 0..steps {
+                learner.step(&batch, 0.1).unwrap();
+            }
+            learner.weights().unwrap()
+        };
+        let (one, two) = (after(&free, 1), after(&free, 2));
+        assert!(after(&pulled, 1).iter().eq(one.iter()), "{trainer:?}: nothing pulls at the start");
+        for (name, tensor) in after(&pulled, 2).iter() {
+            for (index, value) in tensor.values.iter().enumerate() {
+                let of = |weights: &MemberWeights| weights.get(name).unwrap().values[index];
+                let expected = of(&two) - 0.1 * 0.5 * (of(&one) - of(&start));
+                assert!((value - expected).abs() < 1e-6, "{trainer:?} {name}[{index}]: {value} against {expected}");
+            }
+        }
+    }
+}
+
 /// Every engine of this program that trains.
 fn trainers() -> Vec<Trainer> {
     let mut trainers = vec![Trainer::Cpu];
