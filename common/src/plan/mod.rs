@@ -182,6 +182,11 @@ impl Plan {
             "fine_tuning.snapshots",
             "must be 1: every member is there already".into(),
         );
+        require(
+            self.initial_training.proximal == 0.0,
+            "initial_training.proximal",
+            "must be 0: it would pull back to weights that were drawn at random".into(),
+        );
         found.extend(self.task.validate().err());
         found.extend(self.architecture.validate().err());
         found.extend(self.scan.validate().err());

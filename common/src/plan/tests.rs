@@ -36,7 +36,7 @@ fn every_contradiction_is_named_at_once() {
     plan.initial_training.snapshots = 3;
     plan.fine_tuning.patch_px = 128;
     plan.fine_tuning.proximal = -0.1;
-    plan.initial_training.accumulation = 3;
+    plan.initial_training.proximal = 0.1;
     plan.members = 0;
     let text = Plan::from_toml(&plan.to_toml().unwrap()).unwrap_err().to_string();
     for part in [
@@ -44,10 +44,20 @@ fn every_contradiction_is_named_at_once() {
         "scan.tile_px",
         "fine_tuning.patch_px",
         "fine_tuning.proximal",
+        "initial_training.proximal",
         "members",
         "initial_training.snapshots",
     ] {
         assert!(text.contains(part), "{part} is missing in: {text}");
+    }
+}
+
+#[test]
+fn parts_must_divide_a_batch() {
+    for parts in [0, 3] {
+        let mut plan = sample();
+        (plan.fine_tuning.batch_size, plan.fine_tuning.accumulation) = (4, parts);
+        assert!(plan.problems().iter().any(|problem| problem.to_string().contains("fine_tuning.accumulation")));
     }
 }
 
