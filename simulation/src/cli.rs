@@ -73,7 +73,7 @@ enum Command {
     /// resemble tumour. Writes one data folder a centre and plan.toml into --out, which must be empty, and ends with the
     /// command that compares rules on them. The first centre is meant to be the central one.
     Draw {
-        /// Slides of each centre, 4 to 64; the stages take turns.
+        /// Slides of each centre, 8 to 64; the stages take turns.
         #[arg(long, value_name = "N", default_value_t = SLIDES)]
         slides: usize,
     },
@@ -289,8 +289,8 @@ mod tests {
     #[test]
     fn centres_are_drawn_with_a_seed_and_numbers() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().action().unwrap();
-        let expected = DrawOptions { out: "d".into(), seed: 9, sites: 3, slides: 4 };
-        assert_eq!(parse("x draw --out d --seed 9 --sites 3 --slides 4"), Action::Draw(expected));
+        let expected = DrawOptions { out: "d".into(), seed: 9, sites: 3, slides: 8 };
+        assert_eq!(parse("x draw --out d --seed 9 --sites 3 --slides 8"), Action::Draw(expected));
         let usual = DrawOptions { out: "d".into(), seed: SEED, sites: 5, slides: 8 };
         assert_eq!(parse("x draw --out d"), Action::Draw(usual));
     }

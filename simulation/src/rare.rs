@@ -14,8 +14,8 @@ use crate::experiment::{ExperimentError, Options, rare_plan};
 pub const SITES: usize = 5;
 /// Two of each stage.
 pub const SLIDES: usize = 8;
-/// One of each stage.
-const MIN_SLIDES: usize = 4;
+/// Two of each stage: one to learn from when the other is held out.
+const MIN_SLIDES: usize = 8;
 /// Beyond, comparisons hold too much in memory: a slide is 6 MB there.
 const MAX_SLIDES: usize = 64;
 
@@ -41,7 +41,7 @@ impl DrawOptions {
         }
         if !(MIN_SLIDES..=MAX_SLIDES).contains(&self.slides) {
             let why =
-                format!("--slides {} must be {MIN_SLIDES} to {MAX_SLIDES}: one of each stage at least", self.slides);
+                format!("--slides {} must be {MIN_SLIDES} to {MAX_SLIDES}: two of each stage at least", self.slides);
             return Err(ExperimentError::Usage(why));
         }
         if std::fs::read_dir(&self.out).is_ok_and(|mut entries| entries.next().is_some()) {
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     fn options(out: PathBuf) -> DrawOptions {
-        DrawOptions { out, seed: 3, sites: 2, slides: 4 }
+        DrawOptions { out, seed: 3, sites: 2, slides: 8 }
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         };
         let empty = options(folder.path().join("new"));
         assert!(said(DrawOptions { sites: 1, ..empty.clone() }).contains("--sites 1 must be 2 to 40"));
-        assert!(said(DrawOptions { slides: 3, ..empty.clone() }).contains("--slides 3 must be 4 to 64"));
+        assert!(said(DrawOptions { slides: 3, ..empty.clone() }).contains("--slides 3 must be 8 to 64"));
         assert!(said(DrawOptions { slides: 65, ..empty }).contains("--slides 65"));
         std::fs::write(folder.path().join("a"), "b").unwrap();
         assert!(said(options(folder.path().to_owned())).contains("is not empty"));

@@ -17,6 +17,8 @@ use super::scene::LookAlikes;
 const TRIES: usize = 400;
 /// Pixels at least between an area and tumour.
 const APART_PX: f32 = 120.0;
+/// Distance of the points at which an area is compared with the tumour.
+const POINTS_PX: f32 = 20.0;
 
 /// What an area shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,19 +107,21 @@ fn found(
         Kind::Crushed => deep > 0.5 * axes.1 && deep < 2.0 * axes.1,
         _ => deep > 0.6 * axes.1 && layout.fat.at(x, y) < -20.0,
     };
-    let apart = rim(&area).all(|(x, y)| layout.tumour.at(x, y) < -APART_PX) && layout.tumour.at(x, y) < -axes.1;
-    (fits && apart && !others.iter().any(|other| area.near(other))).then_some(area)
+    let free = |(x, y)| layout.tumour.at(x, y) < -APART_PX;
+    (fits && !others.iter().any(|other| area.near(other)) && all_over(&area).all(free)).then_some(area)
 }
 
-/// Points outside an area's border, whatever its waves.
-fn rim(area: &Area) -> impl Iterator<Item = (f32, f32)> + '_ {
+/// Points all over an area and a little beyond its border, whatever its waves; the smallest clusters lie over some.
+fn all_over(area: &Area) -> impl Iterator<Item = (f32, f32)> + '_ {
+    let ((a, b), (dx, dy)) = (area.axes, area.direction);
     let outside = 1.0 + 0.5 * area.border().1;
-    (0..48).map(move |step| {
-        let (sin, cos) = (step as f32 / 48.0 * TAU).sin_cos();
-        let (u, v) = (cos * area.axes.0 * outside, sin * area.axes.1 * outside);
-        let (dx, dy) = area.direction;
-        (area.x + u * dx - v * dy, area.y + u * dy + v * dx)
-    })
+    let along = move |half: f32| {
+        let steps = (half * outside / POINTS_PX).ceil() as i32;
+        (-steps..=steps).map(move |step| step as f32 * POINTS_PX)
+    };
+    let inside = move |&(u, v): &(f32, f32)| (u / a).hypot(v / b) <= outside;
+    let points = along(a).flat_map(move |u| along(b).map(move |v| (u, v)));
+    points.filter(inside).map(move |(u, v)| (area.x + u * dx - v * dy, area.y + u * dy + v * dx))
 }
 
 /// The direction of the tissue's border nearby.

@@ -75,8 +75,8 @@ fn every_stage_keeps_its_extents_and_shares() {
 
 #[test]
 fn look_alikes_of_all_kinds_lie_apart_from_tumour() {
-    for (index, stage) in [(0, Stage::Macro), (1, Stage::Macro), (2, Stage::Itc), (3, Stage::Micro), (4, Stage::Macro)]
-    {
+    let stages = [Stage::Macro, Stage::Itc, Stage::Itc, Stage::Micro, Stage::Itc];
+    for (index, stage) in stages.into_iter().cycle().take(15).enumerate() {
         let layout = layout(stage, index);
         let kinds: BTreeSet<&str> = layout
             .look_alikes
@@ -121,5 +121,5 @@ fn every_centre_has_all_kinds_and_the_central_one_fewest() {
         assert!(follicles.min(crowded_glands).min(crushed) > 0);
         follicles + crowded_glands + crushed
     };
-    assert!((1..8).filter(|index| index % 5 != 0).all(|index| count(index) > count(0)));
+    assert!((1..40).all(|index| count(index) > count(0)));
 }

@@ -46,8 +46,10 @@ impl LookAlikes {
     /// Those of the centre at this place in the order of centres. Every centre has all kinds; the central one has few, the
     /// others many of one or two kinds that the first ensemble has hardly seen.
     pub fn of_centre(index: usize) -> Self {
-        const EACH: [[u32; 3]; 5] = [[3, 1, 1], [4, 5, 1], [9, 2, 1], [3, 4, 3], [4, 2, 4]];
-        let [follicles, crowded_glands, crushed] = EACH[index % EACH.len()];
+        const CENTRAL: [u32; 3] = [3, 1, 1];
+        const OTHERS: [[u32; 3]; 4] = [[4, 5, 1], [9, 2, 1], [3, 4, 3], [4, 2, 4]];
+        let other = index.checked_sub(1).map(|place| OTHERS[place % OTHERS.len()]);
+        let [follicles, crowded_glands, crushed] = other.unwrap_or(CENTRAL);
         Self { follicles, crowded_glands, crushed }
     }
 }
