@@ -43,8 +43,11 @@ def plain_command(command):
 
     >>> plain_command("consilium-simulate compare --data /data/monuseg --budget 5,10 --out /x/y --seeds 1")
     'consilium-simulate compare --data monuseg --budget 5,10 --out compared --seeds 1'
+    >>> plain_command("/x/consilium-simulate compare --data=/data/monuseg")
+    'consilium-simulate compare --data=monuseg'
     """
-    words = [Path(word).name if word.startswith("/") else word for word in shlex.split(command)]
+    plain = lambda text: Path(text).name if text.startswith("/") else text
+    words = ["=".join(map(plain, word.split("=", 1))) for word in shlex.split(command)]
     for place, word in enumerate(words):
         if word.startswith("--out="):
             words[place] = "--out=compared"

@@ -95,7 +95,7 @@ impl Predictor {
         }
     }
 
-    /// What is computed. A tile whose sides are no multiples of the stride is padded with white at the right and bottom,
+    /// What is computed. A tile whose sides are no multiples of the stride is padded at the right and bottom,
     /// and the result is cut back.
     pub fn form(&self) -> EnsembleForm {
         self.form

@@ -44,6 +44,9 @@ pub struct CompareOptions {
     pub device: Device,
 }
 
+/// Raised whenever the same terms no longer give the same cells: other folds, figures or arithmetic.
+const CELLS: u32 = 2;
+
 impl CompareOptions {
     /// The arms: the controls, then those that were named.
     pub(super) fn arms(&self) -> Result<Vec<Arm>, ExperimentError> {
@@ -115,7 +118,7 @@ impl CompareOptions {
         let (central, folds, rounds) = (&self.central, self.folds, self.rounds);
         json!({
             "plan": plan, "fields": fields, "central": central, "folds": folds, "rounds": rounds,
-            "computed_by": computed_by, "version": env!("CARGO_PKG_VERSION"),
+            "computed_by": computed_by, "version": env!("CARGO_PKG_VERSION"), "cells": CELLS,
             "arms": NAMES.map(|name| format!("{:?}", Arm::named(name))),
         })
     }
