@@ -24,6 +24,9 @@ pub(crate) enum Kind {
 /// Arms that are there in every comparison, beside the first ensemble itself.
 pub(crate) const ALWAYS: [&str; 2] = ["random", "uga"];
 
+/// The arm that learns from every field, and so knows one budget only.
+pub(crate) const FULL: &str = "full";
+
 /// What there is, for messages and help.
 pub(crate) const NAMES: [&str; 25] = [
     "random",
@@ -50,7 +53,7 @@ pub(crate) const NAMES: [&str; 25] = [
     "two-stage",
     "class-error",
     "monai-variance",
-    "full",
+    FULL,
 ];
 
 /// Radius of the band around predicted boundaries, pixels.
@@ -67,7 +70,7 @@ impl Arm {
         let of = |value: Rule| rule(value, Entropy, Aggregation::Tissue);
         let bald = |value: Rule| rule(value, MutualInformation, Aggregation::Tissue);
         let kind = match name {
-            "full" => Some(Kind::Full),
+            FULL => Some(Kind::Full),
             "uga" => Some(Kind::Uga),
             "random" => of(Rule::Random),
             "foreground-random" => of(Rule::ForegroundRandom { foreground: 2.0 / 3.0 }),

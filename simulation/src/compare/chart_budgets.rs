@@ -1,7 +1,8 @@
 //! Dice against budget, a small panel a site, the central one last; all panels have the same axes.
 
+use super::arms::FULL;
 use super::statistics::Interval;
-use super::summary::{FIRST, Row, Summary};
+use super::summary::{CONTROLS, FIRST, Row, Summary};
 use crate::report::svg::{Anchor, Ink, PALETTE, Svg, tick_text, ticks};
 
 const WIDTH: f64 = 760.0;
@@ -16,9 +17,6 @@ const APART: f64 = 5.4;
 const SHARE: f64 = 0.7;
 /// Height of a line of the key, and its column's width.
 const KEY: (f64, f64) = (20.0, 180.0);
-
-/// The arm that is drawn as a level, because it knows one budget only.
-const LEVEL: &str = "full";
 
 /// An arm's line in every panel.
 struct Line<'a> {
@@ -53,7 +51,7 @@ pub(super) fn by_site(summary: &Summary) -> (String, Vec<String>) {
     });
     let axes = axes(summary, &sites);
     let apart = apart(&axes, summary, lines.len());
-    let named = lines.len() + 1 + usize::from(summary.rows.iter().any(|row| row.arm == LEVEL));
+    let named = lines.len() + 1 + usize::from(summary.rows.iter().any(|row| row.arm == FULL));
     let key = KEY.0 * named.div_ceil((WIDTH / KEY.1) as usize) as f64 + 8.0;
     let height = key + PANEL.1 * sites.len().div_ceil(COLUMNS) as f64 + 26.0;
     let mut svg = Svg::new(WIDTH, height, "Dice against budget by site");
@@ -78,21 +76,19 @@ pub(super) fn by_site(summary: &Summary) -> (String, Vec<String>) {
 }
 
 /// The arms that have lines, and the names of those for which there is no colour.
-fn lines(summary: &Summary) -> (Vec<Line<'_>>, Vec<String>) {
+fn lines<'a>(summary: &'a Summary) -> (Vec<Line<'a>>, Vec<String>) {
     let largest = summary.budgets().last().copied().unwrap_or(0);
-    let of_arm = |row: &Row| row.budget == largest && row.arm != LEVEL && row.arm != FIRST;
-    let mut last: Vec<&Row> = summary.rows.iter().filter(|row| of_arm(row)).collect();
-    let control = |row: &Row| ["random", "foreground-random", "uga"].iter().position(|name| *name == row.arm);
-    let dice = |row: &Row| row.dice.map_or(f64::NEG_INFINITY, |dice| dice.mean);
-    last.sort_by(|a, b| control(a).unwrap_or(9).cmp(&control(b).unwrap_or(9)).then(dice(b).total_cmp(&dice(a))));
+    let of_arm = |row: &Row| row.arm != FULL && row.arm != FIRST;
+    let mut last: Vec<&'a Row> = summary.at(largest).into_iter().filter(|row| of_arm(row)).collect();
+    let control = |row: &&Row| CONTROLS.iter().position(|name| *name == row.arm).unwrap_or(CONTROLS.len());
+    last.sort_by_key(control);
     let left_out = last.iter().skip(PALETTE.len()).map(|row| row.arm.clone()).collect();
-    let line = |(place, row): (usize, &&Row)| {
-        let arm = summary.rows.iter().find(|other| other.arm == row.arm).map_or("", |row| row.arm.as_str());
-        let mut rows: Vec<&Row> = summary.rows.iter().filter(|other| other.arm == arm).collect();
+    let line = |(place, row): (usize, &'a Row)| {
+        let mut rows: Vec<&Row> = summary.rows.iter().filter(|other| other.arm == row.arm).collect();
         rows.sort_by_key(|row| row.budget);
-        Line { arm, rows, ink: Ink::Series(place), shape: place }
+        Line { arm: &row.arm, rows, ink: Ink::Series(place), shape: place }
     };
-    (last.iter().take(PALETTE.len()).enumerate().map(line).collect(), left_out)
+    (last.into_iter().take(PALETTE.len()).enumerate().map(line).collect(), left_out)
 }
 
 /// A row's Dice at a site; `None` is the central one.
@@ -101,7 +97,7 @@ fn at(row: &Row, site: Option<&str>) -> Option<Interval> {
 }
 
 fn first_of(summary: &Summary, site: Option<&str>) -> Option<Interval> {
-    summary.rows.iter().find(|row| row.budget == 0).and_then(|row| at(row, site))
+    summary.first().and_then(|row| at(row, site))
 }
 
 fn axes(summary: &Summary, sites: &[Option<&str>]) -> Axes {
@@ -145,7 +141,7 @@ fn frame(svg: &mut Svg, corner: (f64, f64), axes: &Axes, name: &str, summary: &S
 
 /// What learning from everything reaches.
 fn level(svg: &mut Svg, corner: (f64, f64), axes: &Axes, site: Option<&str>, summary: &Summary) {
-    let full = summary.rows.iter().find(|row| row.arm == LEVEL).and_then(|row| at(row, site));
+    let full = summary.rows.iter().find(|row| row.arm == FULL).and_then(|row| at(row, site));
     if let Some(full) = full {
         let y = corner.1 + axes.y(full.mean);
         svg.polyline(&[(corner.0 + LEFT, y), (corner.0 + PANEL.0 - 10.0, y)], Ink::Soft, 1.3, Some("5 4"));
@@ -201,6 +197,6 @@ fn draw_key(svg: &mut Svg, lines: &[Line<'_>], full: bool) {
     if full {
         let (x, y) = next();
         svg.polyline(&[(x, y), (x + 22.0, y)], Ink::Soft, 1.3, Some("5 4"));
-        svg.text((x + 28.0, y + 4.5), 12.5, Anchor::Start, Ink::Text, "full");
+        svg.text((x + 28.0, y + 4.5), 12.5, Anchor::Start, Ink::Text, FULL);
     }
 }

@@ -1,6 +1,7 @@
 //! Dice by stage of disease at a budget: a panel a stage, a line an arm. A stage without foreground in truth has no Dice;
 //! its panel shows the share of tissue that is wrongly called foreground.
 
+use super::charts::ink;
 use super::stages::StageFigures;
 use super::statistics::Interval;
 use super::summary::{Row, Summary};
@@ -27,18 +28,13 @@ struct Panel<'a> {
 impl Panel<'_> {
     fn of(&self, row: &Row) -> Option<Interval> {
         let stage = row.stages.iter().find(|of| of.stage == self.stage)?;
-        let percent = |i: Interval| Interval { mean: 100.0 * i.mean, low: 100.0 * i.low, high: 100.0 * i.high };
-        if self.dice { stage.dice } else { stage.false_positive.map(percent) }
+        if self.dice { stage.dice } else { stage.false_positive.map(Interval::percent) }
     }
 }
 
 /// Draws the panels.
 pub(super) fn by_stage(summary: &Summary, budget: u32) -> String {
-    let first = summary.rows.iter().find(|row| row.budget == 0);
-    let mut arms: Vec<&Row> = summary.rows.iter().filter(|row| row.budget == budget).collect();
-    let dice = |row: &Row| row.dice.map_or(f64::NEG_INFINITY, |dice| dice.mean);
-    arms.sort_by(|a, b| dice(b).total_cmp(&dice(a)));
-    let rows: Vec<&Row> = first.into_iter().chain(arms).collect();
+    let rows: Vec<&Row> = summary.first().into_iter().chain(summary.at(budget)).collect();
     let panels = panels(&rows);
     let columns = panels.len().clamp(1, COLUMNS);
     let wide = (WIDTH - LEFT - 16.0 - GAP * (columns - 1) as f64) / columns as f64;
@@ -101,13 +97,7 @@ fn draw(svg: &mut Svg, corner: (f64, f64), wide: f64, panel: &Panel<'_>, rows: &
     for (place, row) in rows.iter().enumerate() {
         let Some(value) = panel.of(row) else { continue };
         let y = corner.1 + TOP + LINE * (place as f64 + 0.5);
-        let ink = match row.arm.as_str() {
-            "random" | "foreground-random" => Ink::Series(1),
-            "uga" => Ink::Series(2),
-            "full" => Ink::Soft,
-            _ if row.budget == 0 => Ink::Soft,
-            _ => Ink::Series(0),
-        };
+        let ink = ink(row);
         svg.line((x_of(value.low), y), (x_of(value.high), y), ink, 1.8);
         svg.mark((x_of(value.mean), y), 4.2, ink, 0);
     }

@@ -1,5 +1,6 @@
 //! The figures of a comparison.
 
+use super::arms::FULL;
 use super::summary::{Row, Summary};
 use crate::report::svg::{Anchor, Ink, Svg, tick_text, ticks};
 
@@ -13,18 +14,14 @@ const LINE: f64 = 22.0;
 
 /// Mean Dice of every arm at a budget with its interval, the best first; the dashed line is the first ensemble.
 pub(super) fn arms(summary: &Summary, budget: u32) -> String {
-    let mut rows: Vec<(&Row, f64, f64, f64)> = summary
-        .rows
-        .iter()
-        .filter(|row| row.budget == budget)
-        .filter_map(|row| row.dice.map(|dice| (row, dice.mean, dice.low, dice.high)))
-        .collect();
-    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let first = summary.rows.iter().find(|row| row.budget == 0).and_then(|row| row.dice).map(|dice| dice.mean);
+    let with_dice = |row: &'_ Row| row.dice.map(|dice| (dice.mean, dice.low, dice.high));
+    let rows: Vec<(&Row, (f64, f64, f64))> =
+        summary.at(budget).into_iter().filter_map(|row| Some((row, with_dice(row)?))).collect();
+    let first = summary.first().and_then(|row| row.dice).map(|dice| dice.mean);
     let height = TOP + BOTTOM + LINE * rows.len() as f64;
     let mut svg = Svg::new(WIDTH, height, &format!("Mean Dice by arm with {budget} patches a site"));
-    let lowest = rows.iter().map(|row| row.2).chain(first).fold(1.0, f64::min);
-    let highest = rows.iter().map(|row| row.3).chain(first).fold(0.0, f64::max);
+    let lowest = rows.iter().map(|row| row.1.1).chain(first).fold(1.0, f64::min);
+    let highest = rows.iter().map(|row| row.1.2).chain(first).fold(0.0, f64::max);
     let room = (highest - lowest).max(0.01) * 0.05;
     let (low, high) = ((lowest - room).max(0.0), (highest + room).min(1.0));
     let x_of = |dice: f64| LEFT + (dice - low) / (high - low) * (WIDTH - LEFT - RIGHT);
@@ -40,14 +37,9 @@ pub(super) fn arms(summary: &Summary, budget: u32) -> String {
         let text = format!("first ensemble {first:.3}");
         svg.text((x_of(first), TOP - 8.0), 12.0, Anchor::Middle, Ink::Soft, &text);
     }
-    for (index, (row, mean, from, to)) in rows.into_iter().enumerate() {
+    for (index, (row, (mean, from, to))) in rows.into_iter().enumerate() {
         let y = TOP + LINE * (index as f64 + 0.5);
-        let ink = match row.arm.as_str() {
-            "random" | "foreground-random" => Ink::Series(1),
-            "uga" => Ink::Series(2),
-            "full" => Ink::Soft,
-            _ => Ink::Series(0),
-        };
+        let ink = ink(row);
         svg.text((LEFT - 12.0, y + 4.5), 13.0, Anchor::End, Ink::Text, &row.arm);
         svg.line((x_of(from), y), (x_of(to), y), ink, 2.0);
         svg.mark((x_of(mean), y), 4.8, ink, 0);
@@ -58,6 +50,17 @@ pub(super) fn arms(summary: &Summary, budget: u32) -> String {
     let axis = format!("mean Dice on held-out fields with {budget} patches a site, 95 % interval");
     svg.text((middle, height - 12.0), 13.0, Anchor::Middle, Ink::Text, &axis);
     svg.finish()
+}
+
+/// The colour of an arm where controls stand out: random, UGA's, and what is no rule.
+pub(super) fn ink(row: &Row) -> Ink {
+    match row.arm.as_str() {
+        "random" | "foreground-random" => Ink::Series(1),
+        "uga" => Ink::Series(2),
+        FULL => Ink::Soft,
+        _ if row.budget == 0 => Ink::Soft,
+        _ => Ink::Series(0),
+    }
 }
 
 /// Side of a square figure, and its margins.

@@ -20,6 +20,13 @@ pub(crate) struct Interval {
     pub(crate) high: f64,
 }
 
+impl Interval {
+    /// Of a share, in percent.
+    pub(crate) fn percent(self) -> Self {
+        Self { mean: 100.0 * self.mean, low: 100.0 * self.low, high: 100.0 * self.high }
+    }
+}
+
 /// The mean over sites of the mean over fields and seeds, and the 2.5 and 97.5 percentiles of the same of resamples: seeds
 /// and, within each site, fields are drawn with replacement (Efron 1979; Davison and Hinkley 1997, 3.8), from the text
 /// `seed`. `None` without values.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::arms::FULL;
 use super::cell::Cell;
 use super::stages::{StageFigures, stages};
 use super::statistics::{Interval, Values, area, bootstrap, mean, mean_of};
@@ -121,9 +122,18 @@ impl Summary {
     /// Rows by budget, the best first.
     pub(super) fn sorted(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.iter().collect();
-        let dice = |row: &Row| row.dice.map_or(f64::NEG_INFINITY, |dice| dice.mean);
-        rows.sort_by(|a, b| a.budget.cmp(&b.budget).then(dice(b).total_cmp(&dice(a))));
+        rows.sort_by(|a, b| a.budget.cmp(&b.budget).then(b.mean_dice().total_cmp(&a.mean_dice())));
         rows
+    }
+
+    /// The arms at a budget, the best first.
+    pub(super) fn at(&self, budget: u32) -> Vec<&Row> {
+        self.sorted().into_iter().filter(|row| row.budget == budget).collect()
+    }
+
+    /// The first ensemble.
+    pub(super) fn first(&self) -> Option<&Row> {
+        self.rows.iter().find(|row| row.budget == 0)
     }
 
     /// For a terminal: arms from the best, with their Dice at every budget.
@@ -148,6 +158,13 @@ impl Summary {
             ));
         }
         text
+    }
+}
+
+impl Row {
+    /// For the order of arms: one without Dice is last.
+    pub(super) fn mean_dice(&self) -> f64 {
+        self.dice.map_or(f64::NEG_INFINITY, |dice| dice.mean)
     }
 }
 
@@ -212,7 +229,7 @@ fn paired(own: &Values, other: &Values) -> Values {
 
 /// The first ensemble is every arm at budget 0; an arm that knows one budget only has no curve.
 fn curve(rows: &[Row], arm: &str) -> Option<f64> {
-    let points = rows.iter().filter(|row| (row.arm == arm && arm != "full") || row.budget == 0);
+    let points = rows.iter().filter(|row| (row.arm == arm && arm != FULL) || row.budget == 0);
     let mut points: Vec<(f64, f64)> = points.filter_map(|row| Some((f64::from(row.budget), row.dice?.mean))).collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     area(&points)

@@ -114,16 +114,7 @@ pub(super) fn stages(body: &mut String, summary: &Summary) {
     body.push_str("<p>Dice of the fields with foreground in truth:</p>\n");
     by_stage(body, summary, &with, |of| of.with_foreground, |of| interval(of.dice, 3));
     body.push_str("<p>Tissue wrongly called foreground, % of the labelled tissue of all fields:</p>\n");
-    by_stage(
-        body,
-        summary,
-        &told,
-        |of| of.fields,
-        |of| {
-            let percent = |i: Interval| Interval { mean: 100.0 * i.mean, low: 100.0 * i.low, high: 100.0 * i.high };
-            interval(of.false_positive.map(percent), 2)
-        },
-    );
+    by_stage(body, summary, &told, |of| of.fields, |of| interval(of.false_positive.map(Interval::percent), 2));
     if told.iter().any(|of| of.clean.is_some()) {
         body.push_str("<p>Fields without foreground in truth in which no tissue at all is called so, %:</p>\n");
         let without: Vec<&StageFigures> = told.into_iter().filter(|of| of.clean.is_some()).collect();

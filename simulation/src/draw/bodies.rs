@@ -6,9 +6,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::SIDE_PX;
 use super::film::{Body, Film, Textures};
-use super::layout::{Gland, Layout};
-use super::look_alikes;
-use super::noise::{rng_of, smoothstep};
+use super::layout::Layout;
+use super::noise::{rng_of, salt, smoothstep, turn};
+use super::{glands, look_alikes};
 
 /// Stamps all bodies of a slide in the order in which they lie.
 pub(crate) fn stamp_all(film: &mut Film, layout: &Layout, textures: &Textures, seed: &str) {
@@ -18,20 +18,10 @@ pub(crate) fn stamp_all(film: &mut Film, layout: &Layout, textures: &Textures, s
     lymphocytes(film, layout, textures, &mut rng("lymphocytes"));
     let mut gland_rng = rng("glands");
     for gland in &layout.glands {
-        gland_body(film, gland, textures, &mut gland_rng);
-        gland_nuclei(film, gland, textures, &mut gland_rng);
+        glands::stamp(film, gland, textures, &mut gland_rng);
     }
     look_alikes::stamp_all(film, layout, textures, seed);
     tumour_cells(film, layout, textures, &mut rng("tumour"));
-}
-
-pub(super) fn turn(rng: &mut ChaCha8Rng) -> (f32, f32) {
-    let angle: f32 = rng.random_range(0.0..std::f32::consts::TAU);
-    (angle.cos(), angle.sin())
-}
-
-pub(super) fn salt(rng: &mut ChaCha8Rng) -> i32 {
-    rng.random_range(0..1 << 18)
 }
 
 /// Calls `f` with one jittered point in each cell of a hexagonal grid over the slide.
@@ -173,64 +163,6 @@ fn lymphocytes(film: &mut Film, layout: &Layout, textures: &Textures, rng: &mut 
         };
         film.stamp(&body, textures);
     });
-}
-
-/// Epithelium from the basement membrane inwards, then the lumen, empty or with secretion.
-pub(super) fn gland_body(film: &mut Film, gland: &Gland, textures: &Textures, rng: &mut ChaCha8Rng) {
-    let secretion = if rng.random_bool(0.35) { rng.random_range(0.16..0.40f32) } else { 0.015 };
-    let pale: f32 = rng.random_range(0.75..1.05);
-    let (xs, ys) = film.window(gland.x, gland.y, gland.radius * 1.05 + 6.0);
-    for y in ys {
-        for x in xs.clone() {
-            let (dx, dy) = (x as f32 - gland.x, y as f32 - gland.y);
-            let depth = gland.reach(dx, dy) - dx.hypot(dy) + 2.5 * textures.wave.at(x as i32, y as i32);
-            if depth < -4.0 {
-                continue;
-            }
-            let grain = textures.grain.at(x as i32, y as i32);
-            let at = y * film.size + x;
-            let membrane = smoothstep(-4.0, -1.0, depth);
-            let cells = smoothstep(0.0, 2.5, depth);
-            let lumen = smoothstep(gland.wall - 1.5, gland.wall + 2.0, depth + 1.5 * grain);
-            let apical = smoothstep(0.45, 1.0, depth / gland.wall);
-            let e = 0.48 * (1.0 - cells) + (0.27 + 0.10 * apical + 0.04 * grain) * pale * cells;
-            let h = 0.08 * (1.0 - cells) + (0.17 - 0.08 * apical + 0.03 * grain) * pale * cells;
-            film.cover(at, h.max(0.0), e.max(0.0), membrane);
-            if lumen > 0.0 {
-                film.cover(at, 0.01, secretion * (1.0 + 0.12 * grain), lumen);
-            }
-        }
-    }
-}
-
-/// Oval nuclei in a row near the basement membrane, sometimes a second one.
-pub(super) fn gland_nuclei(film: &mut Film, gland: &Gland, textures: &Textures, rng: &mut ChaCha8Rng) {
-    let second = rng.random_bool(0.4);
-    for (row, depth) in [0.34f32, 0.62].into_iter().enumerate() {
-        if row == 1 && !second {
-            continue;
-        }
-        let spacing = if row == 0 { 11.5 } else { 15.0 };
-        let count = (std::f32::consts::TAU * gland.radius * 0.78 / spacing) as usize;
-        for index in 0..count {
-            let angle = (index as f32 + rng.random_range(-0.28..0.28f32)) / count as f32 * std::f32::consts::TAU;
-            let (cos, sin) = (angle.cos(), angle.sin());
-            let reach = gland.reach(cos, sin) - gland.wall * (depth + rng.random_range(-0.09..0.09f32));
-            let body = Body {
-                x: gland.x + cos * reach,
-                y: gland.y + sin * reach,
-                axes: (rng.random_range(6.2..8.6), rng.random_range(4.4..5.6)),
-                direction: (cos, sin),
-                haematoxylin: rng.random_range(0.72..1.02),
-                eosin: 0.20,
-                ragged: 0.10,
-                clumped: 0.18,
-                rim: 0.22,
-                salt: salt(rng),
-            };
-            film.stamp(&body, textures);
-        }
-    }
 }
 
 /// Crowded, large, uneven, dark nuclei: some vesicular with a nucleolus, some hyperchromatic, a few giant.

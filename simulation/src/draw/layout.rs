@@ -4,21 +4,11 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::areas::{self, Area, Ground};
 use super::deposits;
-use super::look_alikes::{self, Area};
+use super::glands::{Gland, outline};
 use super::noise::{Field, fbm, rng_of, seed_of, smoothstep};
 use super::scene::Scene;
-
-/// A benign gland, cut across: a ring of epithelium around a lumen.
-pub(crate) struct Gland {
-    pub(crate) x: f32,
-    pub(crate) y: f32,
-    /// Outer radius and thickness of the epithelium.
-    pub(crate) radius: f32,
-    pub(crate) wall: f32,
-    /// The outline's shape: radius factors at 16 angles.
-    pub(crate) outline: [f32; 16],
-}
 
 /// The fields of one slide. Signed fields are positive inside, in about pixels from the border.
 pub(crate) struct Layout {
@@ -72,10 +62,10 @@ impl Layout {
         let (collagen_salt, thickness_salt) = (salt("collagen"), salt("thickness"));
         let collagen = field(&|x, y| fbm(collagen_salt, x / 420.0, y / 420.0, 3));
         let thickness = field(&|x, y| (fbm(thickness_salt, x / 1500.0, y / 1500.0, 2) - 0.5) * 2.0);
-        let (glands, look_alikes) = (Vec::new(), Vec::new());
+        let ground = Ground { size, tissue: &tissue, fat: &fat, tumour: &tumour };
+        let (glands, look_alikes) = (Vec::new(), areas::place(seed, &scene.look_alikes, &ground));
         let mut layout =
             Self { size, tissue, tumour, fat, lymph, across, along, collagen, thickness, glands, look_alikes };
-        layout.look_alikes = look_alikes::place(seed, &scene.look_alikes, &layout);
         layout.glands = self::glands(&mut rng, salt("lobule"), &layout);
         let areas = &layout.look_alikes;
         layout.glands.retain(|gland| areas.iter().all(|area| area.depth(gland.x, gland.y) < -gland.radius));
@@ -165,29 +155,4 @@ fn glands(rng: &mut ChaCha8Rng, salt: u32, layout: &Layout) -> Vec<Gland> {
         }
     }
     out
-}
-
-/// A wavy outline: radius factors at 16 angles.
-pub(super) fn outline(rng: &mut ChaCha8Rng) -> [f32; 16] {
-    let mut raw = [0.0f32; 16];
-    raw.iter_mut().for_each(|r| *r = rng.random_range(0.66..1.0));
-    let mut out = raw;
-    for i in 0..16 {
-        out[i] = 0.25 * raw[(i + 15) % 16] + 0.5 * raw[i] + 0.25 * raw[(i + 1) % 16];
-    }
-    out
-}
-
-impl Gland {
-    /// The outer radius in direction (dx, dy), read from the outline by a diamond angle (no trigonometry).
-    #[inline]
-    pub(crate) fn reach(&self, dx: f32, dy: f32) -> f32 {
-        let sum = dx.abs() + dy.abs() + 1e-6;
-        let p = dx / sum;
-        let turn = if dy < 0.0 { 3.0 + p } else { 1.0 - p };
-        let at = turn * 4.0;
-        let i = at as usize;
-        let t = at - i as f32;
-        self.radius * (self.outline[i & 15] * (1.0 - t) + self.outline[(i + 1) & 15] * t)
-    }
 }

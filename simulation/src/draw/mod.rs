@@ -5,12 +5,14 @@
 //! data folders. A `scene` may ask for metastases of known extent (`deposits`) and for benign areas that resemble tumour
 //! (`look_alikes`). The pictures are meant to pose the task, not to deceive a pathologist.
 
+mod areas;
 mod bodies;
 mod centre;
 mod deposits;
 mod develop;
 mod film;
 mod folder;
+mod glands;
 mod ground;
 mod layout;
 mod look_alikes;

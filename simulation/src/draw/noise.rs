@@ -4,12 +4,23 @@
 //! The same text gives the same numbers on every machine; no trigonometry is done per pixel.
 
 use consilium_common::Digest;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A generator whose stream is named by a text such as `7/lakeside/slide-02/nuclei`.
 pub(crate) fn rng_of(text: &str) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(*Digest::of(text.as_bytes()).as_bytes())
+}
+
+/// The cosine and sine of a random angle.
+pub(crate) fn turn(rng: &mut ChaCha8Rng) -> (f32, f32) {
+    let angle: f32 = rng.random_range(0.0..std::f32::consts::TAU);
+    (angle.cos(), angle.sin())
+}
+
+/// Where in the textures a body's own begins.
+pub(crate) fn salt(rng: &mut ChaCha8Rng) -> i32 {
+    rng.random_range(0..1 << 18)
 }
 
 /// A 32-bit seed for lattice noise from a text.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::look_alikes::Kind;
+use super::areas::Kind;
 use super::*;
 
 /// Side in painted pixels of a slide as it is written.
