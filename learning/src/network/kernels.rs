@@ -173,11 +173,15 @@ impl Correlation<'_> {
                 }
             }
         }
-        let mut sums: [[f32; SIZE]; GROUP] = sums.map(cast);
-        for sum in sums.as_flattened_mut() {
-            *sum = if *sum >= 0.0 { *sum } else { *sum * self.slope };
+        // Not by `map`, which is a call where it is not compiled into this function, and without its vectors.
+        let (mut done, slope) = ([[0.0; SIZE]; GROUP], self.slope);
+        for (done, sums) in done.iter_mut().zip(sums) {
+            *done = cast(sums);
+            for sum in done {
+                *sum = if *sum >= 0.0 { *sum } else { *sum * slope };
+            }
         }
-        sums
+        done
     }
 }
 
@@ -288,7 +292,13 @@ fn dots<S: Simd, const ROWS: usize, const T: usize, const VECTORS: usize>(
         let padded = rest.map(|rest| std::array::from_fn(|i| rest.get(i).copied().unwrap_or(0.0)));
         add_products(simd, &mut sums, padded, last.map(|last| last.copied().unwrap_or([0.0; LANES])));
     }
-    sums.map(|rows| rows.map(|lanes| cast::<_, [f32; LANES]>(lanes).iter().sum()))
+    let mut totals = [[0.0; ROWS]; T];
+    for (totals, sums) in totals.iter_mut().zip(sums) {
+        for (total, lanes) in totals.iter_mut().zip(sums) {
+            *total = cast::<_, [f32; LANES]>(lanes).iter().sum();
+        }
+    }
+    totals
 }
 
 #[inline(always)]

@@ -251,7 +251,9 @@ fn squares_about(plane: &[f32], mean: f32) -> f64 {
 fn affine_leaky(z: &mut [f32], y: &[f32], scale: f32, shift: f32, slope: f32) {
     widest(
         #[inline(always)]
-        || {
+        move || {
+            // Copies: what is read through the closure might be what is written, and no loop would become vectors.
+            let (scale, shift, slope) = (scale, shift, slope);
             for (z, &y) in z.iter_mut().zip(y) {
                 let v = y.mul_add(scale, shift);
                 *z = if v >= 0.0 { v } else { v * slope };
@@ -264,7 +266,8 @@ fn affine_leaky(z: &mut [f32], y: &[f32], scale: f32, shift: f32, slope: f32) {
 fn leaky_backward(dz: &mut [f32], y: &[f32], z: &[f32], mean: f32, slope: f32) -> (f64, f64) {
     widest(
         #[inline(always)]
-        || {
+        move || {
+            let (mean, slope) = (mean, slope);
             let (mut total, mut with_y) = (0.0f64, 0.0f64);
             for ((dz, y), z) in dz.chunks_mut(BLOCK).zip(y.chunks(BLOCK)).zip(z.chunks(BLOCK)) {
                 for (d, &z) in dz.iter_mut().zip(z) {
@@ -294,7 +297,8 @@ fn leaky_backward(dz: &mut [f32], y: &[f32], z: &[f32], mean: f32, slope: f32) -
 fn combine(d: &mut [f32], y: &[f32], by_d: f32, by_y: f32, shift: f32) {
     widest(
         #[inline(always)]
-        || {
+        move || {
+            let (by_d, by_y, shift) = (by_d, by_y, shift);
             for (d, &y) in d.iter_mut().zip(y) {
                 *d = d.mul_add(by_d, y.mul_add(by_y, shift));
             }
