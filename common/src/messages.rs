@@ -70,8 +70,11 @@ pub struct UpdateMetrics {
     pub patches_trained: u32,
     /// Mean uncertainty (nats) of the selected patches, 0 if none.
     pub mean_uncertainty: f64,
-    /// Mean foreground Dice of the prediction against the correction over the selected patches, if any has foreground.
+    /// Mean foreground Dice of the prediction against the correction over the patches that the rule chose, if any has foreground.
     pub dice_before_correction: Option<f64>,
+    /// The same over the control patches, which were drawn at random and are not trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_dice: Option<f64>,
     /// Mean training loss over the first tenth of the fine-tuning, all members.
     pub loss_first: f64,
     /// The same over the last tenth.
@@ -90,7 +93,8 @@ impl Update {
             return Err(Invalid::new("update.weight", format!("{} is outside {range:?}", self.weight)));
         }
         let m = &self.metrics;
-        let numbers = [m.mean_uncertainty, m.dice_before_correction.unwrap_or(0.0), m.loss_first, m.loss_last];
+        let dice = [m.dice_before_correction, m.control_dice].map(|dice| dice.unwrap_or(0.0));
+        let numbers = [m.mean_uncertainty, dice[0], dice[1], m.loss_first, m.loss_last];
         if numbers.iter().any(|n| !n.is_finite()) {
             return Err(Invalid::new("update.metrics", "a number is not finite"));
         }

@@ -87,7 +87,7 @@ fn result(g: &Golden) -> Strip {
 }
 
 fn settings(g: &Golden, score: Score) -> Acquisition {
-    Acquisition { score, budget: 100, patch_px: g.patch, min_tissue: 0.0 }
+    Acquisition::new(score, 100, g.patch, 0.0)
 }
 
 #[test]
@@ -123,12 +123,12 @@ fn uga_patch_scores_agree() {
 fn float_patch_scores_agree() {
     let g = golden();
     let result = result(&g);
-    for score in [Score::MeanUncertainty, Score::MeanEntropy] {
+    for score in [Score::UgaMean, Score::Entropy] {
         let found = candidates(&result, "s", &settings(&g, score), &[]).expect("maps in memory");
         assert_eq!(found.len(), g.boxes.len());
         for (candidate, expected) in found.iter().zip(&g.boxes) {
             assert_eq!((candidate.patch.x, candidate.patch.y), (expected.x, expected.y));
-            let wanted = if score == Score::MeanEntropy { expected.h } else { expected.u };
+            let wanted = if score == Score::Entropy { expected.h } else { expected.u };
             assert!((candidate.score - wanted).abs() < TOLERANCE);
             assert!((candidate.mean_uncertainty - expected.u).abs() < TOLERANCE);
             assert!((candidate.tissue - expected.tissue).abs() < TOLERANCE);

@@ -142,6 +142,7 @@ impl From<&Update> for v1::SubmitRequest {
                 dice_before_correction: m.dice_before_correction,
                 loss_first: m.loss_first,
                 loss_last: m.loss_last,
+                control_dice: m.control_dice,
             }),
         }
     }
@@ -169,6 +170,7 @@ impl TryFrom<v1::SubmitRequest> for Update {
                 dice_before_correction: m.dice_before_correction,
                 loss_first: m.loss_first,
                 loss_last: m.loss_last,
+                control_dice: m.control_dice,
             },
         })
     }

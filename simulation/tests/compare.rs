@@ -32,7 +32,7 @@ bias = true
 [scan]
 tile_px = 64
 [acquisition]
-score = "mean-uncertainty"
+score = "uga-mean"
 budget = 2
 patch_px = 32
 min_tissue = 0.1

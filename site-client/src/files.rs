@@ -38,6 +38,23 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), S
     write().map_err(SiteError::io("write", path))
 }
 
+/// Writes one of many files that are worth nothing before [`sync_all_in`] has seen them all.
+pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
+    fs::write(path, bytes).map_err(SiteError::io("write", path))
+}
+
+/// Makes a folder and all files in it safe from a power cut: one after the other, when all are written, costs little more
+/// than one.
+pub(crate) fn sync_all_in(folder: &Path) -> Result<(), SiteError> {
+    let sync = || -> std::io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            File::open(entry?.path())?.sync_all()?;
+        }
+        File::open(folder)?.sync_all()
+    };
+    sync().map_err(SiteError::io("write", folder))
+}
+
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), SiteError> {
     write_atomic(path, &json_bytes(path, value)?, SHARED)
 }

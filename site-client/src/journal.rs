@@ -6,7 +6,7 @@ use std::path::Path;
 
 use consilium_common::messages::{Evaluation, Update, WorkOrder};
 use consilium_common::{Digest, RoundNumber, StudyId, Timestamp};
-use consilium_learning::acquisition::ScoredPatch;
+use consilium_learning::acquisition::Candidate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
@@ -15,7 +15,7 @@ use sqlx::{Row, SqlitePool};
 use crate::agent::{AgentState, TaskKind};
 use crate::clock;
 use crate::error::SiteError;
-use crate::records::{CorrectionRecord, MemberRecord, Selected, TrainingSet};
+use crate::records::{CorrectionRecord, MemberRecord, Rehearsed, Selected, TrainingSet};
 
 /// The journal of one site.
 #[derive(Clone, Debug)]
@@ -32,9 +32,11 @@ pub(crate) struct Now {
 }
 
 /// A slide of a round's scan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ScanRow {
-    pub(crate) candidates: Vec<ScoredPatch>,
+    pub(crate) candidates: Vec<Candidate>,
+    /// Boxes that may be rehearsed.
+    pub(crate) rehearsal: Vec<Candidate>,
     pub(crate) problem: Option<String>,
 }
 
@@ -134,6 +136,7 @@ impl Journal {
         if kind == TaskKind::Learn && before.as_ref().is_some_and(|m| *m != order.manifest.to_string()) {
             for sql in [
                 "delete from scan where study = ? and round = ?",
+                "delete from rehearsal where study = ? and round = ?",
                 "delete from training_set where study = ? and round = ?",
                 "delete from member where study = ? and round = ?",
                 "delete from update_made where study = ? and round = ?",
@@ -168,21 +171,24 @@ impl Journal {
     // ---- scan, selection, corrections
 
     pub(crate) async fn scans(&self, study: &StudyId, round: RoundNumber) -> Result<BTreeMap<String, ScanRow>> {
-        let sql = "select slide, candidates, problem from scan where study = ? and round = ?";
+        let sql = "select slide, candidates, problem, rehearsal from scan where study = ? and round = ?";
         let rows = self.rows(sql, study, round).await?;
         let mut scans = BTreeMap::new();
         for row in &rows {
             let problem = row.try_get(2).map_err(SiteError::journal("reading scans"))?;
-            scans.insert(text(row, 0)?, ScanRow { candidates: json(&text(row, 1)?, "candidates")?, problem });
+            let (candidates, rehearsal) = (json(&text(row, 1)?, "candidates")?, json(&text(row, 3)?, "rehearsal")?);
+            scans.insert(text(row, 0)?, ScanRow { candidates, rehearsal, problem });
         }
         Ok(scans)
     }
 
     pub(crate) async fn put_scan(&self, order: &WorkOrder, slide: &str, scan: &ScanRow) -> Result<()> {
-        let sql = "insert into scan (study, round, slide, candidates, problem) values (?, ?, ?, ?, ?) \
-                   on conflict (study, round, slide) do update set candidates = excluded.candidates, problem = excluded.problem";
+        let sql = "insert into scan (study, round, slide, candidates, problem, rehearsal) values (?, ?, ?, ?, ?, ?) \
+                   on conflict (study, round, slide) do update set candidates = excluded.candidates, \
+                   problem = excluded.problem, rehearsal = excluded.rehearsal";
         let query = sqlx::query(sql).bind(order.study.as_str()).bind(order.round.0).bind(slide);
         let query = query.bind(to_json(&scan.candidates)?).bind(scan.problem.as_deref());
+        let query = query.bind(to_json(&scan.rehearsal)?);
         query.execute(&self.pool).await.map_err(SiteError::journal("writing a scan"))?;
         Ok(())
     }
@@ -194,13 +200,33 @@ impl Journal {
         rows.iter().map(|row| Ok((number(row, 0)?, json(&text(row, 1)?, "selection")?))).collect()
     }
 
-    pub(crate) async fn put_selection(&self, order: &WorkOrder, patches: &[Selected]) -> Result<()> {
+    /// What a round rehearses.
+    pub(crate) async fn rehearsed(&self, order: &WorkOrder) -> Result<Vec<Rehearsed>> {
+        let sql = "select boxes from rehearsal where study = ? and round = ?";
+        let rows = self.rows(sql, &order.study, order.round).await?;
+        rows.first().map_or(Ok(Vec::new()), |row| json(&text(row, 0)?, "rehearsal"))
+    }
+
+    /// Keeps what was selected and what is rehearsed. The candidates of the scans are no longer needed.
+    pub(crate) async fn put_selection(
+        &self,
+        order: &WorkOrder,
+        patches: &[Selected],
+        rehearsed: &[Rehearsed],
+    ) -> Result<()> {
+        let failed = || SiteError::journal("writing a selection");
+        let (study, round) = (order.study.as_str(), order.round.0);
+        let mut tx = self.pool.begin().await.map_err(failed())?;
         let sql = "insert into selection (study, round, patches, made_ms) values (?, ?, ?, ?) \
                    on conflict (study, round) do nothing";
-        let query = sqlx::query(sql).bind(order.study.as_str()).bind(order.round.0);
-        let query = query.bind(to_json(&patches)?).bind(clock::now().0);
-        query.execute(&self.pool).await.map_err(SiteError::journal("writing a selection"))?;
-        Ok(())
+        let query = sqlx::query(sql).bind(study).bind(round).bind(to_json(&patches)?).bind(clock::now().0);
+        query.execute(&mut *tx).await.map_err(failed())?;
+        let sql = "insert into rehearsal (study, round, boxes) values (?, ?, ?) on conflict (study, round) do nothing";
+        let query = sqlx::query(sql).bind(study).bind(round).bind(to_json(&rehearsed)?);
+        query.execute(&mut *tx).await.map_err(failed())?;
+        let sql = "update scan set candidates = '[]', rehearsal = '[]' where study = ? and round = ?";
+        sqlx::query(sql).bind(study).bind(round).execute(&mut *tx).await.map_err(failed())?;
+        tx.commit().await.map_err(failed())
     }
 
     /// The corrections of this study, by round and patch.

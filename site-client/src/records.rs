@@ -14,6 +14,9 @@ pub(crate) struct Selected {
     /// The generation whose prediction it shows.
     pub(crate) generation: GenerationNumber,
     pub(crate) scored: ScoredPatch,
+    /// Drawn at random and kept aside: corrected, but never trained on.
+    #[serde(default)]
+    pub(crate) control: bool,
     /// Level-0 pixels of the top-left corner.
     pub(crate) level0_x: i64,
     pub(crate) level0_y: i64,
@@ -34,6 +37,25 @@ impl Selected {
     }
 }
 
+/// A box that is rehearsed, and the files that go with it, in the round folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Rehearsed {
+    /// `rehearsal-01` and so on: the stem of its files.
+    pub(crate) name: String,
+    pub(crate) slide: String,
+    /// BLAKE3 of the label map's pixels, row by row.
+    pub(crate) labels: Digest,
+}
+
+impl Rehearsed {
+    pub(crate) fn image(&self) -> String {
+        format!("{}-image.png", self.name)
+    }
+    pub(crate) fn label_map(&self) -> String {
+        format!("{}-labels.png", self.name)
+    }
+}
+
 /// A correction that was taken in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CorrectionRecord {
@@ -51,6 +73,9 @@ pub(crate) struct TrainingSet {
     pub(crate) corrections: Vec<(u32, u32)>,
     /// Whole slides of the train split.
     pub(crate) slides: Vec<String>,
+    /// Names of boxes that are rehearsed.
+    #[serde(default)]
+    pub(crate) rehearsed: Vec<String>,
     /// Patches that all of it amounts to; also the weight that the update asks for.
     pub(crate) patches: u32,
 }
@@ -80,6 +105,9 @@ pub struct PatchReport {
     pub score: f64,
     /// Mean uncertainty over its tissue, in nats.
     pub mean_uncertainty: f64,
+    /// Drawn at random as a control: corrected, but never trained on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub control: bool,
     /// Mean foreground Dice of the prediction against the correction; `null` without either's foreground, or before.
     pub dice_before: Option<f64>,
     /// RGB.
@@ -92,6 +120,10 @@ pub struct PatchReport {
     pub correction: Option<String>,
     /// Who corrected, when, from which generation; absent until it is there.
     pub provenance: Option<Provenance>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// `evaluation.json`.

@@ -1,15 +1,16 @@
 //! The plan: the immutable, hashed description of a study. People write it as TOML; it travels and is hashed as
 //! canonical JSON. Unknown keys are refused, contradictions are named, all of them at once.
 
+mod acquisition;
 mod architecture;
 mod settings;
 
 use serde::{Deserialize, Serialize};
 
+pub use acquisition::{Acquisition, Rehearsal, Score};
 pub use architecture::{Architecture, Encoder, Norm, TensorShape};
 pub use settings::{
-    Acquisition, Aggregation, AggregationRule, Augmentation, Dropout, Gate, Quorum, ScanSettings, Score, Training,
-    Weighting,
+    Aggregation, AggregationRule, Augmentation, Dropout, Gate, Quorum, ScanSettings, Training, Weighting,
 };
 
 use crate::digest::Digest;
@@ -50,6 +51,9 @@ pub struct Plan {
     pub initial_training: Training,
     /// How a site fine-tunes each member in a round.
     pub fine_tuning: Training,
+    /// What a site learns beside its corrections.
+    #[serde(default, skip_serializing_if = "Rehearsal::is_off")]
+    pub rehearsal: Rehearsal,
     /// How updates become a generation.
     #[serde(default)]
     pub aggregation: Aggregation,
@@ -193,6 +197,7 @@ impl Plan {
         found.extend(self.acquisition.validate().err());
         found.extend(self.initial_training.validate("initial_training").err());
         found.extend(self.fine_tuning.validate("fine_tuning").err());
+        found.extend(self.rehearsal.validate().err());
         found.extend(self.quorum.validate().err());
         found.extend(self.gate.validate().err());
         found

@@ -1,4 +1,4 @@
-//! The plan's settings for scanning, acquisition, training, aggregation and the closing of a round.
+//! The plan's settings for scanning, training, aggregation and the closing of a round.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-fn half() -> f64 {
+pub(super) fn half() -> f64 {
     0.5
 }
 fn one_percent() -> f64 {
@@ -68,50 +68,6 @@ impl ScanSettings {
             }
         }
         fraction("scan.min_tissue", self.min_tissue)
-    }
-}
-
-/// The rule that scores a patch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Score {
-    /// UGA's own: 100 x pixels above 0.8 of the patch's maximum + sum, on the 8-bit map.
-    Uga,
-    /// Mean of UGA's uncertainty over the patch's tissue pixels, in float.
-    MeanUncertainty,
-    /// Mean predictive entropy over the patch's tissue pixels, in float.
-    MeanEntropy,
-    /// Uniform random among boxes with enough tissue: the control.
-    Random,
-}
-
-/// How patches are chosen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Acquisition {
-    /// The rule.
-    pub score: Score,
-    /// Patches that a site's pathologist is asked to correct in one round.
-    pub budget: u32,
-    /// Side of a patch in pixels at the plan's spacing.
-    pub patch_px: u32,
-    /// Boxes with a smaller share of tissue than this are not candidates.
-    #[serde(default = "half")]
-    pub min_tissue: f64,
-}
-
-impl Acquisition {
-    pub(super) fn validate(&self) -> Result<(), Invalid> {
-        if self.budget > limits::MAX_BUDGET {
-            return Err(Invalid::new(
-                "acquisition.budget",
-                format!("{} is more than {}", self.budget, limits::MAX_BUDGET),
-            ));
-        }
-        if !(16..=limits::MAX_TILE_PX).contains(&self.patch_px) {
-            return Err(Invalid::new("acquisition.patch_px", format!("needs 16 to {}", limits::MAX_TILE_PX)));
-        }
-        fraction("acquisition.min_tissue", self.min_tissue)
     }
 }
 
@@ -184,7 +140,7 @@ fn one() -> u32 {
 fn is_one(value: &u32) -> bool {
     *value == 1
 }
-fn is_zero(value: &f64) -> bool {
+pub(super) fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
@@ -344,6 +300,6 @@ impl Gate {
     }
 }
 
-fn fraction(what: &str, value: f64) -> Result<(), Invalid> {
+pub(super) fn fraction(what: &str, value: f64) -> Result<(), Invalid> {
     if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Invalid::new(what, format!("{value} must be 0 to 1"))) }
 }

@@ -10,9 +10,10 @@ pub(crate) fn sample() -> Plan {
         task: Task { classes: vec!["background".into(), "tumour".into()], spacing_um: Mpp::new(4.0).unwrap() },
         architecture: Architecture::plain(2, 8, 4),
         scan: ScanSettings { tile_px: 128, ..ScanSettings::default() },
-        acquisition: Acquisition { score: Score::MeanUncertainty, budget: 5, patch_px: 96, min_tissue: 0.5 },
+        acquisition: Acquisition::new(Score::UgaMean, 5, 96, 0.5),
         initial_training: Training::new(100, 4, 96, 0.01),
         fine_tuning: Training::new(20, 4, 96, 0.01),
+        rehearsal: Default::default(),
         aggregation: Aggregation::default(),
         quorum: Quorum { min_sites: 1, deadline_s: None },
         gate: Gate::default(),
@@ -38,6 +39,8 @@ fn every_contradiction_is_named_at_once() {
     plan.fine_tuning.proximal = -0.1;
     plan.initial_training.proximal = 0.1;
     plan.members = 0;
+    plan.acquisition.control_share = 1.5;
+    plan.rehearsal = Rehearsal { patches: 1, max_entropy: -0.1 };
     let text = Plan::from_toml(&plan.to_toml().unwrap()).unwrap_err().to_string();
     for part in [
         "architecture.classes",
@@ -47,6 +50,8 @@ fn every_contradiction_is_named_at_once() {
         "initial_training.proximal",
         "members",
         "initial_training.snapshots",
+        "acquisition.control_share",
+        "rehearsal.max_entropy",
     ] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
@@ -101,6 +106,35 @@ fn the_sample_plan_is_valid_and_shows_the_true_defaults() {
     let mut all = Plan::from_toml(&opened.join("\n")).unwrap();
     assert_eq!((all.quorum.deadline_s, all.gate.max_dice_drop), (Some(604_800), Some(0.05)), "what has no default");
     assert_eq!(all.scan.dropout, Some(Dropout { passes: 10, rate: 0.2 }), "what has no default");
+    assert_eq!(all.acquisition.per_slide, Some(2), "what has no default");
     (all.quorum.deadline_s, all.gate.max_dice_drop, all.scan.dropout) = (None, None, None);
+    all.acquisition.per_slide = None;
     assert_eq!(all, plan);
+}
+
+#[test]
+fn rules_have_one_name() {
+    for score in Score::ALL {
+        assert_eq!(serde_json::to_value(score).unwrap(), score.name());
+        assert_eq!(Score::named(score.name()), Some(score));
+    }
+    assert_eq!(Score::named("best"), None);
+}
+
+#[test]
+fn plans_with_the_earlier_names_of_rules_are_read() {
+    let text = sample().to_toml().unwrap();
+    assert!(text.contains("\"uga-mean\""));
+    for (earlier, score) in [("mean-uncertainty", Score::UgaMean), ("mean-entropy", Score::Entropy)] {
+        assert_eq!(Plan::from_toml(&text.replace("uga-mean", earlier)).unwrap().acquisition.score, score);
+    }
+}
+
+#[test]
+fn control_patches_are_at_least_one() {
+    let mut plan = sample();
+    plan.acquisition.control_share = 0.05;
+    assert!(plan.problems()[0].to_string().contains("acquisition.control_share"));
+    plan.acquisition.control_share = 0.2;
+    assert_eq!(plan.problems(), vec![]);
 }

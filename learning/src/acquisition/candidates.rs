@@ -1,22 +1,65 @@
-//! The boxes of one slide that may be asked for, and their scores.
+//! The boxes of one slide that may be asked for under a plan, and their scores.
 
 use consilium_common::plan::{Acquisition, Score};
 
+use super::PatchBox;
+use super::describe::{Aggregation, Candidate, Layout};
 use super::grid::starts;
-use super::sums::StripSums;
+use super::rules::{Rule, Turn, finalists};
+use super::select::select;
 use super::uga::UgaCounts;
-use super::{PatchBox, ScoredPatch};
+use super::windows::describe_maps;
 use crate::scan::{Maps, ScanError, Strip};
+use crate::uncertainty::UncertaintyMap;
 
 /// Rows of the maps that are held at once.
 const ROWS: u32 = 32;
+/// Radius of the band around predicted boundaries, pixels.
+const BORDER: u32 = 8;
+/// Share of a patch's pixels that `entropy-top` looks at.
+const TOP: f64 = 0.1;
+/// Candidates of a slide that are held before those that cannot be chosen are left out.
+const HELD: usize = if cfg!(test) { 40 } else { 20_000 };
+
+/// What stands behind the name of a rule: how boxes are chosen, and the map and aggregation that make their scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Method {
+    /// Which candidates are chosen.
+    pub rule: Rule,
+    /// What is called uncertain.
+    pub map: UncertaintyMap,
+    /// Over which pixels of a box its score is the map's mean.
+    pub aggregation: Aggregation,
+}
+
+impl Method {
+    /// That of a rule that a plan can name. UGA's own score has its own candidates, of which the highest are chosen.
+    pub fn of(score: Score) -> Self {
+        use UncertaintyMap::{Entropy, Kl, LeastConfidence, Margin, Uga};
+        let (rule, map, aggregation) = match score {
+            Score::Uga | Score::UgaMean => (Rule::Top, Uga, Aggregation::Tissue),
+            Score::Entropy => (Rule::Top, Entropy, Aggregation::Tissue),
+            Score::EntropyForeground => (Rule::Top, Entropy, Aggregation::Foreground),
+            Score::EntropyBorder => (Rule::Top, Entropy, Aggregation::Border { radius: BORDER }),
+            Score::EntropyTop => (Rule::Top, Entropy, Aggregation::TopShare { share: TOP }),
+            Score::Kl => (Rule::Top, Kl, Aggregation::Tissue),
+            Score::Margin => (Rule::Top, Margin, Aggregation::Tissue),
+            Score::LeastConfidence => (Rule::Top, LeastConfidence, Aggregation::Tissue),
+            Score::ClaspPe => {
+                (Rule::ClaspPe { class_share: 0.66, beta_first: 1.0, beta_last: 100.0 }, Entropy, Aggregation::Tissue)
+            }
+            Score::Random => (Rule::Random, Entropy, Aggregation::Tissue),
+            Score::ForegroundRandom => (Rule::ForegroundRandom { foreground: 2.0 / 3.0 }, Entropy, Aggregation::Tissue),
+        };
+        Self { rule, map, aggregation }
+    }
+}
 
 /// Boxes of a slide on a grid, scored by the plan's rule, from top to bottom and left to right.
 ///
 /// The grid lies inside the slide. UGA's rule uses its own, side by side; the others step by half a patch and also reach
 /// the far edges. Left out are boxes with too little tissue, boxes that overlap one of `exclude` (corrected before), and,
-/// under UGA's rule, those that UGA's filters drop. A slide smaller than a patch has no candidates. The maps are read row
-/// of boxes by row of boxes.
+/// under UGA's rule, those that UGA's filters drop. A slide smaller than a patch has no candidates.
 ///
 /// # Errors
 /// The maps cannot be read.
@@ -25,79 +68,108 @@ pub fn candidates(
     slide: &str,
     settings: &Acquisition,
     exclude: &[PatchBox],
-) -> Result<Vec<ScoredPatch>, ScanError> {
+) -> Result<Vec<Candidate>, ScanError> {
+    let mut all = Vec::new();
+    each_portion(maps, slide, settings, exclude, &mut |found| all.extend(found))?;
+    Ok(all)
+}
+
+/// Those of the [`candidates`] that [`super::select`] could choose, whatever the other slides hold. Their number does not
+/// grow with the slide, nor does the memory that finding them takes.
+///
+/// # Errors
+/// The maps cannot be read.
+pub fn shortlist(
+    maps: &dyn Maps,
+    slide: &str,
+    settings: &Acquisition,
+    exclude: &[PatchBox],
+    turn: &Turn<'_>,
+) -> Result<Vec<Candidate>, ScanError> {
+    let (rule, control) = (Method::of(settings.score).rule, settings.control_share > 0.0);
+    let kept = |all: Vec<Candidate>| {
+        let places = finalists(&rule, &all, (settings.budget, control), blocked(settings), turn);
+        let mut places = places.into_iter().peekable();
+        all.into_iter().enumerate().filter(|(place, _)| places.next_if_eq(place).is_some()).map(|(_, c)| c).collect()
+    };
+    let mut all: Vec<Candidate> = Vec::new();
+    each_portion(maps, slide, settings, exclude, &mut |found| {
+        all.extend(found);
+        if all.len() > HELD {
+            all = kept(std::mem::take(&mut all));
+        }
+    })?;
+    // What one order decides alone: of each slide, all slides take what the slide by itself would take, or less.
+    let alone = matches!(rule, Rule::Top | Rule::Random) && !control;
+    Ok(if alone { select(&all, settings, turn).patches } else { kept(all) })
+}
+
+/// How many boxes of the grid one can overlap at most, itself included: a few of the even grid along each axis, and the
+/// last, which ends at the edge.
+fn blocked(settings: &Acquisition) -> usize {
+    let (side, stride) = (settings.patch_px, layout(settings).stride.max(1));
+    (2 * (side.saturating_sub(1) / stride) as usize + 2).pow(2)
+}
+
+fn layout(settings: &Acquisition) -> Layout {
+    let Acquisition { patch_px: side, min_tissue, .. } = *settings;
+    Layout { side, stride: side / 2, min_tissue, aggregation: Method::of(settings.score).aggregation }
+}
+
+fn each_portion(
+    maps: &dyn Maps,
+    slide: &str,
+    settings: &Acquisition,
+    exclude: &[PatchBox],
+    each: &mut dyn FnMut(Vec<Candidate>),
+) -> Result<(), ScanError> {
+    if settings.score != Score::Uga {
+        return describe_maps(maps, slide, Method::of(settings.score).map, &layout(settings), exclude, each);
+    }
     let side = settings.patch_px;
-    let own = settings.score == Score::Uga;
-    let along = |length| starts(length, side, if own { side } else { side / 2 }, !own);
-    let (columns, rows) = (along(maps.width()), along(maps.height()));
-    let mut found = Vec::new();
-    for y in rows {
+    let along = |length| starts(length, side, side, false);
+    let columns = along(maps.width());
+    for y in along(maps.height()) {
         let boxes = columns.iter().map(|&x| PatchBox { x, y, side });
         let boxes: Vec<PatchBox> = boxes.filter(|patch| !exclude.iter().any(|other| other.overlaps(patch))).collect();
-        if !boxes.is_empty() {
-            let row = BoxRow::read(maps, settings, &boxes)?;
-            let scored = boxes.iter().enumerate().filter_map(|(i, patch)| row.scored(i, *patch, slide, settings));
-            found.extend(scored);
-        }
+        each(uga_row(maps, slide, settings.min_tissue, &boxes)?);
     }
-    Ok(found)
+    Ok(())
 }
 
-/// What the rules need of one row of boxes.
-struct BoxRow {
-    tissue: StripSums,
-    uncertainty: StripSums,
-    entropy: StripSums,
-    /// Of each box, under UGA's rule.
-    uga: Vec<UgaCounts>,
+/// What UGA's rule sees of a box.
+#[derive(Clone, Default)]
+struct UgaBox {
+    counts: UgaCounts,
+    tissue: u64,
+    uncertainty: f64,
 }
 
-impl BoxRow {
-    fn read(maps: &dyn Maps, settings: &Acquisition, boxes: &[PatchBox]) -> Result<Self, ScanError> {
-        let sums = || StripSums::new(maps.width() as usize);
-        let (mut tissue, mut uncertainty, mut entropy) = (sums(), sums(), sums());
-        let mut uga = vec![UgaCounts::default(); if settings.score == Score::Uga { boxes.len() } else { 0 }];
-        let (y, classes) = (boxes[0].y, maps.classes());
-        maps.each_strip(y..y + settings.patch_px, ROWS, &mut |strip: &Strip| {
-            let here = |i: usize| strip.tissue[i] != 0;
-            let on_tissue = |map: &[f32], i: usize| if here(i) { f64::from(map[i]) } else { 0.0 };
-            let rows = strip.rows as usize;
-            tissue.add(rows, |i| f64::from(u8::from(here(i))));
-            uncertainty.add(rows, |i| on_tissue(&strip.uncertainty, i));
-            entropy.add(rows, |i| on_tissue(&strip.entropy, i));
-            for (counts, patch) in uga.iter_mut().zip(boxes) {
-                for row in 0..rows {
-                    let start = row * strip.width as usize + patch.x as usize;
-                    let line = start..start + patch.side as usize;
-                    let (nats, colour) = (&strip.uncertainty[line.clone()], &strip.colour[line.clone()]);
-                    counts.add(nats, colour, &strip.labels[line], classes);
+/// The candidates among boxes that lie side by side.
+fn uga_row(maps: &dyn Maps, slide: &str, min_tissue: f64, boxes: &[PatchBox]) -> Result<Vec<Candidate>, ScanError> {
+    let Some(&PatchBox { y, side, .. }) = boxes.first() else { return Ok(Vec::new()) };
+    let (mut seen, classes) = (vec![UgaBox::default(); boxes.len()], maps.classes());
+    maps.each_strip(y..y + side, ROWS, &mut |strip: &Strip| {
+        for (seen, patch) in seen.iter_mut().zip(boxes) {
+            for row in 0..strip.rows as usize {
+                let start = row * strip.width as usize + patch.x as usize;
+                let line = start..start + side as usize;
+                let (nats, colour) = (&strip.uncertainty[line.clone()], &strip.colour[line.clone()]);
+                seen.counts.add(nats, colour, &strip.labels[line.clone()], classes);
+                for (tissue, nats) in strip.tissue[line].iter().zip(nats).filter(|(tissue, _)| **tissue != 0) {
+                    seen.tissue += u64::from(*tissue != 0);
+                    seen.uncertainty += f64::from(*nats);
                 }
             }
-            Ok(())
-        })?;
-        Ok(Self { tissue: tissue.closed(), uncertainty: uncertainty.closed(), entropy: entropy.closed(), uga })
-    }
-
-    fn scored(&self, number: usize, patch: PatchBox, slide: &str, settings: &Acquisition) -> Option<ScoredPatch> {
-        let (x, side) = (patch.x as usize, patch.side as usize);
-        let pixels = self.tissue.sum(x, side);
-        let tissue = pixels / (side * side) as f64;
-        if pixels == 0.0 || tissue < settings.min_tissue {
-            return None;
         }
-        // Differences of prefix sums can be off by a rounding below zero; what is no number stays none.
-        let mean = |sums: &StripSums| match sums.sum(x, side) / pixels {
-            rounded if rounded < 0.0 => 0.0,
-            mean => mean,
-        };
-        let mean_uncertainty = mean(&self.uncertainty);
-        let score = match settings.score {
-            Score::Uga => self.uga.get(number)?.key()? as f64,
-            Score::MeanUncertainty => mean_uncertainty,
-            Score::MeanEntropy => mean(&self.entropy),
-            Score::Random => 0.0,
-        };
-        let sound = score.is_finite() && mean_uncertainty.is_finite();
-        sound.then(|| ScoredPatch { slide: slide.to_owned(), patch, score, mean_uncertainty, tissue })
-    }
+        Ok(())
+    })?;
+    let candidate = |(seen, &patch): (&UgaBox, &PatchBox)| {
+        let tissue = seen.tissue as f64 / f64::from(side).powi(2);
+        let mean_uncertainty = seen.uncertainty / seen.tissue as f64;
+        let score = seen.counts.key()? as f64;
+        let wanted = seen.tissue > 0 && tissue >= min_tissue && mean_uncertainty.is_finite();
+        wanted.then(|| Candidate { score, mean_uncertainty, tissue, ..Candidate::at(slide, patch) })
+    };
+    Ok(seen.iter().zip(boxes).filter_map(candidate).collect())
 }

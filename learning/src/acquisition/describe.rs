@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::PatchBox;
 use super::grid::starts;
 use super::integral::Integral;
+use crate::scan::Strip;
 
 /// Radius of the band around predicted boundaries, in pixels, where the aggregation does not give one.
 pub(super) const BORDER_RADIUS: u32 = 8;
@@ -33,6 +34,8 @@ pub struct Field<'a> {
     pub mean: &'a [f32],
     /// The chosen map of uncertainty.
     pub map: &'a [f32],
+    /// UGA's uncertainty, nats; the same where that is chosen.
+    pub uncertainty: &'a [f32],
 }
 
 /// Over which pixels of a box its score is the mean of the map; 0 where there are none.
@@ -82,20 +85,48 @@ pub struct Candidate {
     pub patch: PatchBox,
     /// Share that is tissue and not excluded.
     pub tissue: f64,
-    /// The map's mean over the aggregation's pixels.
+    /// The map's mean over the aggregation's pixels, or UGA's key; higher is asked for first.
     pub score: f64,
+    /// Mean of UGA's uncertainty over the box's tissue, nats, whatever the score.
+    #[serde(default)]
+    pub mean_uncertainty: f64,
     /// Share that is predicted to be foreground.
+    #[serde(default)]
     pub foreground: f64,
     /// Share that is near predicted boundaries, within the aggregation's radius or [`BORDER_RADIUS`].
+    #[serde(default)]
     pub border: f64,
     /// Share that is predicted to be each class; they add up to `tissue`.
+    #[serde(default)]
     pub shares: Vec<f64>,
     /// Mean of `pbar_c * H(pbar)` for each class c, nats (ClaSP PE, arXiv 2601.13677). They add up to the mean entropy.
+    #[serde(default)]
     pub class_scores: Vec<f64>,
     /// What a network makes of the box; empty until the caller fills it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feature: Vec<f32>,
     /// The same of its four quarters; empty until the caller fills it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Vec<f32>>,
+}
+
+impl Candidate {
+    /// A box of which nothing is known yet.
+    pub fn at(slide: &str, patch: PatchBox) -> Self {
+        Self {
+            slide: slide.to_owned(),
+            patch,
+            tissue: 0.0,
+            score: 0.0,
+            mean_uncertainty: 0.0,
+            foreground: 0.0,
+            border: 0.0,
+            shares: Vec::new(),
+            class_scores: Vec::new(),
+            feature: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
 }
 
 /// Every box of the slide's grid with enough tissue, from top to bottom and left to right. None where the slide is
@@ -104,11 +135,17 @@ pub struct Candidate {
 /// # Panics
 /// Where a slice of the field has not the length that its width, height and classes call for.
 pub fn describe(field: &Field<'_>, layout: &Layout) -> Vec<Candidate> {
+    let columns = layout.starts(field.width);
+    let row = |y: u32| columns.iter().map(move |&x| PatchBox { x, y, side: layout.side });
+    describe_boxes(field, layout, layout.starts(field.height).into_iter().flat_map(row).collect())
+}
+
+/// The same of some boxes, which lie inside the field.
+pub(super) fn describe_boxes(field: &Field<'_>, layout: &Layout, boxes: Vec<PatchBox>) -> Vec<Candidate> {
     field.check();
     let counts: Vec<bool> = (0..field.pixels()).map(|i| field.counts(i)).collect();
-    let grid = Grid::new(field, layout, &counts);
-    let radius = if let Aggregation::Border { radius } = layout.aggregation { radius } else { BORDER_RADIUS };
-    let near = near_boundaries(field, radius);
+    let grid = Grid::new(field, boxes, layout.min_tissue, &counts);
+    let near = near_boundaries(field, layout.radius());
     let entropy = entropy(field);
     let share = |class: usize| grid.share(|i| counts[i] && usize::from(field.labels[i]) == class);
     let class_score = |class: usize| {
@@ -118,26 +155,56 @@ pub fn describe(field: &Field<'_>, layout: &Layout) -> Vec<Candidate> {
     let shares: Vec<Vec<f64>> = (0..field.classes).map(share).collect();
     let class_scores: Vec<Vec<f64>> = (0..field.classes).map(class_score).collect();
     let border = grid.share(|i| counts[i] && near[i]);
+    let uncertainty = grid.mean_over(field.uncertainty, |i| counts[i]);
     let scores = match layout.aggregation {
-        Aggregation::Tissue => grid.mean_over(|i| counts[i]),
-        Aggregation::Foreground => grid.mean_over(|i| counts[i] && field.labels[i] > 0),
-        Aggregation::Border { .. } => grid.mean_over(|i| counts[i] && near[i]),
-        Aggregation::Whole => grid.mean_over(|i| field.map[i].is_finite()),
+        Aggregation::Tissue => grid.mean_over(field.map, |i| counts[i]),
+        Aggregation::Foreground => grid.mean_over(field.map, |i| counts[i] && field.labels[i] > 0),
+        Aggregation::Border { .. } => grid.mean_over(field.map, |i| counts[i] && near[i]),
+        Aggregation::Whole => grid.mean_over(field.map, |i| field.map[i].is_finite()),
         Aggregation::TopShare { share } => grid.boxes.iter().map(|b| top_mean(field, b, &counts, share)).collect(),
     };
     let candidate = |i: usize| Candidate {
-        slide: field.slide.to_owned(),
-        patch: grid.boxes[i],
         tissue: grid.tissue[i],
         score: scores[i],
+        mean_uncertainty: uncertainty[i],
         foreground: shares.iter().skip(1).map(|share| share[i]).sum(),
         border: border[i],
         shares: shares.iter().map(|share| share[i]).collect(),
         class_scores: class_scores.iter().map(|score| score[i]).collect(),
-        feature: Vec::new(),
-        parts: Vec::new(),
+        ..Candidate::at(field.slide, grid.boxes[i])
     };
     (0..grid.boxes.len()).map(candidate).collect()
+}
+
+impl Layout {
+    /// First pixels of the boxes along one axis.
+    pub(super) fn starts(&self, length: u32) -> Vec<u32> {
+        starts(length, self.side, self.stride, true)
+    }
+
+    /// Radius of the band around predicted boundaries, in pixels.
+    pub(super) fn radius(&self) -> u32 {
+        if let Aggregation::Border { radius } = self.aggregation { radius } else { BORDER_RADIUS }
+    }
+}
+
+impl<'a> Field<'a> {
+    /// The maps of a scan taken for a slide: `map` is the chosen map, `mean` that of [`Strip::mean`], `excluded` 1 on pixels
+    /// that cannot be asked about.
+    pub fn of_strip(strip: &'a Strip, slide: &'a str, map: &'a [f32], mean: &'a [f32], excluded: &'a [u8]) -> Self {
+        Self {
+            slide,
+            width: strip.width,
+            height: strip.rows,
+            classes: strip.probabilities.len() + 1,
+            tissue: &strip.tissue,
+            excluded,
+            labels: &strip.labels,
+            mean,
+            map,
+            uncertainty: &strip.uncertainty,
+        }
+    }
 }
 
 impl Field<'_> {
@@ -151,7 +218,9 @@ impl Field<'_> {
 
     fn check(&self) {
         let pixels = self.pixels();
-        for length in [self.tissue.len(), self.excluded.len(), self.labels.len(), self.map.len()] {
+        for length in
+            [self.tissue.len(), self.excluded.len(), self.labels.len(), self.map.len(), self.uncertainty.len()]
+        {
             assert_eq!(length, pixels, "a map of another size than {} x {}", self.width, self.height);
         }
         assert_eq!(self.mean.len(), pixels * self.classes, "probabilities of another number of classes or pixels");
@@ -166,13 +235,10 @@ struct Grid<'a> {
 }
 
 impl<'a> Grid<'a> {
-    fn new(field: &'a Field<'a>, layout: &Layout, counts: &[bool]) -> Self {
-        let columns = starts(field.width, layout.side, layout.stride, true);
-        let rows = starts(field.height, layout.side, layout.stride, true);
-        let row = |y: u32| columns.iter().map(move |&x| PatchBox { x, y, side: layout.side });
-        let all = Self { field, boxes: rows.into_iter().flat_map(row).collect(), tissue: Vec::new() };
+    fn new(field: &'a Field<'a>, boxes: Vec<PatchBox>, min_tissue: f64, counts: &[bool]) -> Self {
+        let all = Self { field, boxes, tissue: Vec::new() };
         let tissue = all.share(|i| counts[i]);
-        let enough = |&(_, share): &(PatchBox, f64)| share > 0.0 && share >= layout.min_tissue;
+        let enough = |&(_, share): &(PatchBox, f64)| share > 0.0 && share >= min_tissue;
         let (boxes, tissue) = all.boxes.into_iter().zip(tissue).filter(enough).unzip();
         Self { field, boxes, tissue }
     }
@@ -188,9 +254,9 @@ impl<'a> Grid<'a> {
         self.mean(|i| f64::from(u8::from(inside(i))))
     }
 
-    /// Mean of the map over such pixels of each box, 0 where there are none.
-    fn mean_over(&self, inside: impl Fn(usize) -> bool) -> Vec<f64> {
-        let sums = self.mean(|i| if inside(i) { f64::from(self.field.map[i]) } else { 0.0 });
+    /// Mean of a map over such pixels of each box, 0 where there are none.
+    fn mean_over(&self, map: &[f32], inside: impl Fn(usize) -> bool) -> Vec<f64> {
+        let sums = self.mean(|i| if inside(i) { f64::from(map[i]) } else { 0.0 });
         let pixels = self.share(inside);
         sums.iter().zip(pixels).map(|(sum, pixels)| if pixels > 0.0 { sum / pixels } else { 0.0 }).collect()
     }

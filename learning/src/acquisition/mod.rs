@@ -7,17 +7,19 @@ mod candidates;
 mod describe;
 mod grid;
 mod integral;
+mod rehearsal;
 mod rules;
 mod select;
-mod sums;
 mod uga;
+mod windows;
 
 use serde::{Deserialize, Serialize};
 
-pub use candidates::candidates;
+pub use candidates::{Method, candidates, shortlist};
 pub use describe::{Aggregation, Candidate, Field, Layout, describe};
-pub use rules::{Budget, Rule, choose, choose_with_control};
-pub use select::select;
+pub use rehearsal::{rehearsal_labels, rehearsal_of_site, rehearsal_of_slide};
+pub use rules::{Budget, Rule, Turn, choose, choose_with_control};
+pub use select::{Chosen, select};
 pub use uga::{UgaScore, uga_score};
 
 /// A square box; `x`, `y` and `side` are pixels at the plan's spacing, from the slide's top-left corner.
@@ -42,19 +44,26 @@ impl PatchBox {
     }
 }
 
-/// A box of a slide with its score.
+/// What is kept of a box that was chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoredPatch {
     /// The slide's name.
     pub slide: String,
     /// The box.
     pub patch: PatchBox,
-    /// By the plan's rule; higher is asked for first. 0 under the random rule.
+    /// By the plan's map and aggregation, or UGA's key.
     pub score: f64,
     /// Mean of UGA's uncertainty over the box's tissue, nats, whatever the rule.
     pub mean_uncertainty: f64,
     /// Share of the box that is tissue.
     pub tissue: f64,
+}
+
+impl From<Candidate> for ScoredPatch {
+    fn from(candidate: Candidate) -> Self {
+        let Candidate { slide, patch, score, mean_uncertainty, tissue, .. } = candidate;
+        Self { slide, patch, score, mean_uncertainty, tissue }
+    }
 }
 
 #[cfg(test)]

@@ -3,19 +3,24 @@
 use consilium_common::plan::{Acquisition, Score};
 use proptest::prelude::*;
 
-use super::sums::StripSums;
 use super::uga::UgaCounts;
-use super::{PatchBox, ScoredPatch, select, uga_score};
+use super::{Candidate, PatchBox, Turn, shortlist, uga_score};
 use crate::scan::{BLACK, ORDINARY, Strip, WHITE};
 
-const RULES: [Score; 4] = [Score::Uga, Score::MeanUncertainty, Score::MeanEntropy, Score::Random];
-
 fn settings(score: Score, budget: u32, patch_px: u32) -> Acquisition {
-    Acquisition { score, budget, patch_px, min_tissue: 0.25 }
+    Acquisition::new(score, budget, patch_px, 0.25)
 }
 
-fn candidates(maps: &Strip, slide: &str, settings: &Acquisition, exclude: &[PatchBox]) -> Vec<ScoredPatch> {
+fn candidates(maps: &Strip, slide: &str, settings: &Acquisition, exclude: &[PatchBox]) -> Vec<Candidate> {
     super::candidates(maps, slide, settings, exclude).unwrap()
+}
+
+fn second_of_three(seed: &str) -> Turn<'_> {
+    Turn { round: 1, rounds: 3, seed }
+}
+
+fn select(all: Vec<Candidate>, settings: &Acquisition, seed: &str) -> Vec<Candidate> {
+    super::select(&all, settings, &second_of_three(seed)).patches
 }
 
 fn result(width: u32, height: u32, uncertainty: impl Fn(u32, u32) -> f32) -> Strip {
@@ -81,7 +86,7 @@ fn uga_filters_black_and_glass() {
 fn a_flat_patch_does_not_win_under_the_float_rule() {
     let result = result(64, 32, |x, _| if x < 32 { 0.02 } else { 0.9 * (x % 2) as f32 });
     let uga = select(candidates(&result, "s", &settings(Score::Uga, 1, 32), &[]), &settings(Score::Uga, 1, 32), "");
-    let rule = settings(Score::MeanUncertainty, 1, 32);
+    let rule = settings(Score::UgaMean, 1, 32);
     let float = select(candidates(&result, "s", &rule, &[]), &rule, "");
     assert_eq!((uga[0].patch.x, float[0].patch.x), (0, 32));
     assert!((float[0].score - 0.45).abs() < 1e-6);
@@ -93,7 +98,7 @@ fn means_are_over_tissue_and_glass_is_no_candidate() {
     for (i, tissue) in scan.tissue.iter_mut().enumerate() {
         *tissue = u8::from(i % 64 < 16);
     }
-    let rule = settings(Score::MeanUncertainty, 9, 32);
+    let rule = settings(Score::UgaMean, 9, 32);
     let found = candidates(&scan, "s", &rule, &[]);
     assert_eq!(found.len(), 1, "of boxes at 0, 16 and 32 only the first has a quarter of tissue");
     assert_eq!((found[0].score, found[0].tissue), (0.5, 0.5));
@@ -102,7 +107,7 @@ fn means_are_over_tissue_and_glass_is_no_candidate() {
 
 #[test]
 fn ties_go_to_the_first_slide_then_up_then_left() {
-    let rule = settings(Score::MeanUncertainty, 3, 16);
+    let rule = settings(Score::UgaMean, 3, 16);
     let scan = result(32, 32, |_, _| 1.0);
     let mut all = candidates(&scan, "b", &rule, &[]);
     all.extend(candidates(&scan, "a", &rule, &[]));
@@ -116,7 +121,7 @@ fn the_random_rule_follows_its_seed_only() {
     let all = candidates(&result(160, 160, |_, _| 1.0), "s", &rule, &[]);
     let mut reversed = all.clone();
     reversed.reverse();
-    let draw = |all: &[ScoredPatch], seed: &str| select(all.to_vec(), &rule, seed);
+    let draw = |all: &[Candidate], seed: &str| select(all.to_vec(), &rule, seed);
     assert_eq!(draw(&all, "1/site-a/2"), draw(&reversed, "1/site-a/2"));
     assert_ne!(draw(&all, "1/site-a/2"), draw(&all, "1/site-a/3"));
     // Pinned: a change here changes every study that draws at random.
@@ -140,31 +145,39 @@ fn the_random_rule_is_uniform() {
 
 #[test]
 fn a_score_that_is_no_number_is_never_chosen() {
-    let rule = settings(Score::MeanUncertainty, 9, 16);
+    let rule = settings(Score::UgaMean, 9, 16);
     let scan = result(32, 16, |x, _| if x < 16 { 1.0 } else { f32::NAN });
     let chosen = select(candidates(&scan, "s", &rule, &[]), &rule, "");
     assert_eq!(chosen.iter().map(|p| p.patch.x).collect::<Vec<_>>(), [0]);
 }
 
 proptest! {
+    /// What is left of each slide is enough to choose from all of them.
     #[test]
-    fn strip_sums_equal_naive_sums(width in 1usize..40, height in 1usize..40, salt in any::<u32>(), pick in any::<[u16; 4]>()) {
-        let value = |i: usize| f64::from(hash(i as u32, 0, salt) % 1000) / 100.0;
-        let (y, x) = (usize::from(pick[0]) % height, usize::from(pick[1]) % width);
-        let (rows, columns) = (usize::from(pick[2]) % (height - y + 1), usize::from(pick[3]) % (width - x + 1));
-        let naive: f64 = (y..y + rows).flat_map(|r| (x..x + columns).map(move |c| value(r * width + c))).sum();
-        let mut sums = StripSums::new(width);
-        let first = rows / 2;
-        sums.add(first, |i| value(y * width + i));
-        sums.add(rows - first, |i| value((y + first) * width + i));
-        prop_assert!((sums.closed().sum(x, columns) - naive).abs() < 1e-9);
+    fn a_shortlist_gives_the_same_choice(
+        width in 30u32..120, height in 30u32..120, patch in 16u32..30, budget in 0u32..5, salt in any::<u32>(),
+        rule in 0usize..12, control in prop_oneof![Just(0.0), Just(0.4)], per_slide in prop::option::of(1u32..4),
+    ) {
+        let settings =
+            Acquisition { control_share: control, per_slide, ..settings(Score::ALL[rule], budget, patch) };
+        let (mut all, mut short) = (Vec::new(), Vec::new());
+        for (slide, salt) in [("a", salt), ("b", salt ^ 77), ("c", salt ^ 1234)] {
+            let mut scan = result(width, height, |x, y| (hash(x / 5, y / 5, salt) % 100) as f32 / 50.0);
+            scan.labels.iter_mut().enumerate().for_each(|(i, label)| *label = (hash(i as u32 / 9, 0, salt) % 2) as u8);
+            scan.probabilities[0] = (0..width * height).map(|i| (hash(i / 4, 1, salt) % 100) as f32 / 100.0).collect();
+            let earlier = [PatchBox { x: salt % width, y: (salt >> 8) % height, side: patch }];
+            all.extend(candidates(&scan, slide, &settings, &earlier));
+            short.extend(shortlist(&scan, slide, &settings, &earlier, &second_of_three("s")).unwrap());
+        }
+        prop_assert!(short.len() <= all.len());
+        prop_assert_eq!(super::select(&short, &settings, &second_of_three("s")), super::select(&all, &settings, &second_of_three("s")));
     }
 
     #[test]
     fn chosen_boxes_are_inside_apart_and_within_budget(
-        width in 1u32..120, height in 1u32..120, patch in 16u32..40, budget in 0u32..12, salt in any::<u32>(), rule in 0usize..4,
+        width in 1u32..120, height in 1u32..120, patch in 16u32..40, budget in 0u32..12, salt in any::<u32>(), rule in 0usize..12,
     ) {
-        let rule = settings(RULES[rule], budget, patch);
+        let rule = settings(Score::ALL[rule], budget, patch);
         let scan = result(width, height, |x, y| (hash(x / 5, y / 5, salt) % 100) as f32 / 50.0);
         let earlier = [PatchBox { x: salt % width, y: (salt >> 8) % height, side: patch }];
         let mut all = candidates(&scan, "a", &rule, &earlier);
@@ -174,7 +187,7 @@ proptest! {
         }
         let chosen = select(all.clone(), &rule, "seed");
         prop_assert!(chosen.len() <= budget as usize);
-        if rule.score != Score::Random {
+        if !matches!(rule.score, Score::Random | Score::ForegroundRandom | Score::ClaspPe) {
             prop_assert!(chosen.windows(2).all(|pair| pair[0].score >= pair[1].score));
         }
         for (i, one) in chosen.iter().enumerate() {
@@ -184,7 +197,7 @@ proptest! {
         }
         // Greedy is complete: whatever was left out overlaps a chosen box, unless the budget was full.
         if chosen.len() < budget as usize {
-            let blocked = |c: &ScoredPatch| chosen.iter().any(|o| o.slide == c.slide && o.patch.overlaps(&c.patch));
+            let blocked = |c: &Candidate| chosen.iter().any(|o| o.slide == c.slide && o.patch.overlaps(&c.patch));
             prop_assert!(all.iter().all(blocked));
         }
         prop_assert_eq!(chosen, select(all, &rule, "seed"));

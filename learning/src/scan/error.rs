@@ -6,6 +6,7 @@ use consilium_common::Mpp;
 
 use crate::engine::EngineError;
 use crate::slides::SlideError;
+use crate::uncertainty::UncertaintyMap;
 
 /// A scan that failed; other slides can go on.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum ScanError {
         /// Classes of the task.
         task: usize,
     },
+    /// A map was asked for that needs every member's own answer.
+    #[error("a scan keeps no map of {0:?}, which needs every member's own answer; use another rule")]
+    NoMap(UncertaintyMap),
     /// There is nothing to predict with.
     #[error("the ensemble has no members; use one that was trained")]
     NoMembers,

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::ScanError;
+use super::{ScanError, slab};
+use crate::uncertainty::UncertaintyMap;
 
 /// The maps of one scanned slide, at the plan's spacing.
 pub trait Maps: Sync {
@@ -84,9 +85,63 @@ impl Strip {
     /// Probability of the predicted class of pixel `i`.
     pub fn confidence(&self, i: usize) -> f32 {
         match usize::from(self.labels[i]) {
-            0 => 1.0 - self.probabilities.iter().map(|plane| plane[i]).sum::<f32>(),
+            0 => self.background_probability(i),
             class => self.probabilities.get(class - 1).map_or(0.0, |plane| plane[i]),
         }
+    }
+
+    /// As a finished scan gives it back: with the values that its slabs can hold.
+    #[must_use]
+    pub fn as_stored(&self) -> Self {
+        let size = (self.rows, self.width);
+        let mut stored = Self::background(self.y, self.rows, self.width, self.probabilities.len() + 1);
+        // What was just encoded is whole.
+        if let Some(slab) = slab::unpack("", &slab::encode("", self), size, self.probabilities.len() + 1) {
+            let (columns, rows) = (0..self.width as usize, 0..self.rows as usize);
+            slab::fill(&mut stored, &[slab::Piece { slab, columns, rows, to: (0, 0) }]);
+        }
+        stored
+    }
+
+    /// One of the maps that follow from what a scan keeps; none for those that need every member's own answer.
+    pub fn map(&self, kind: UncertaintyMap) -> Option<Vec<f32>> {
+        let classes = self.probabilities.len() + 1;
+        let pixels = 0..self.labels.len();
+        Some(match kind {
+            UncertaintyMap::Uga => self.uncertainty.clone(),
+            UncertaintyMap::Entropy => self.entropy.clone(),
+            UncertaintyMap::Kl => {
+                let kl = |(u, h): (&f32, &f32)| (u - h).max(0.0) / classes as f32;
+                self.uncertainty.iter().zip(&self.entropy).map(kl).collect()
+            }
+            UncertaintyMap::Margin => pixels
+                .map(|i| {
+                    let (first, second) = self.largest(i);
+                    1.0 - (first - second)
+                })
+                .collect(),
+            UncertaintyMap::LeastConfidence => pixels.map(|i| 1.0 - self.largest(i).0).collect(),
+            UncertaintyMap::MutualInformation | UncertaintyMap::Variance => return None,
+        })
+    }
+
+    /// The ensemble's probabilities of all classes, background included, `[classes, pixels]`.
+    pub fn mean(&self) -> Vec<f32> {
+        let mut planes: Vec<f32> = (0..self.labels.len()).map(|i| self.background_probability(i)).collect();
+        self.probabilities.iter().for_each(|plane| planes.extend_from_slice(plane));
+        planes
+    }
+
+    fn background_probability(&self, i: usize) -> f32 {
+        (1.0 - self.probabilities.iter().map(|plane| plane[i]).sum::<f32>()).max(0.0)
+    }
+
+    /// The two largest probabilities of a pixel.
+    fn largest(&self, i: usize) -> (f32, f32) {
+        let foreground = self.probabilities.iter().map(|plane| plane[i]);
+        foreground.fold((self.background_probability(i), 0.0), |(first, second), p| {
+            if p > first { (p, first) } else { (first, f32::max(second, p)) }
+        })
     }
 
     /// Copies columns `from` of `rows` rows, starting at row `from_row`, of `part` to column `x` and row `row` of this one.

@@ -1,6 +1,7 @@
 //! The arms of a comparison: rules by the names that a command line gives them.
 
-use consilium_learning::acquisition::{Aggregation, Rule};
+use consilium_common::plan::Score;
+use consilium_learning::acquisition::{Aggregation, Method, Rule};
 use consilium_learning::uncertainty::UncertaintyMap;
 
 /// An arm.
@@ -15,10 +16,10 @@ pub(crate) struct Arm {
 pub(crate) enum Kind {
     /// Every field that may be learned from, whole: what more patches could reach.
     Full,
-    /// UGA's own grid, filters and score.
-    Uga,
-    /// A rule on the scores of a map.
-    Rule { rule: Rule, map: UncertaintyMap, aggregation: Aggregation },
+    /// A rule that a study's plan can name, chosen as a site chooses.
+    Study(Score),
+    /// Any other rule, on any map.
+    Rule(Method),
 }
 
 /// Arms that are there in every comparison, beside the first ensemble itself.
@@ -56,36 +57,18 @@ pub(crate) const NAMES: [&str; 25] = [
     FULL,
 ];
 
-/// Radius of the band around predicted boundaries, pixels.
-const BORDER: u32 = 8;
-/// Share of a patch's pixels that `entropy-top` looks at.
-const TOP: f64 = 0.1;
-
 impl Arm {
     /// The arm of a name.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        use UncertaintyMap::{Entropy, Kl, LeastConfidence, Margin, MutualInformation, Uga, Variance};
-        let rule = |rule, map, aggregation| Some(Kind::Rule { rule, map, aggregation });
-        let top = |map| rule(Rule::Top, map, Aggregation::Tissue);
-        let of = |value: Rule| rule(value, Entropy, Aggregation::Tissue);
-        let bald = |value: Rule| rule(value, MutualInformation, Aggregation::Tissue);
+        use UncertaintyMap::{Entropy, MutualInformation, Variance};
+        let method = |rule, map, aggregation| Some(Kind::Rule(Method { rule, map, aggregation }));
+        let of = |rule| method(rule, Entropy, Aggregation::Tissue);
+        let bald = |rule| method(rule, MutualInformation, Aggregation::Tissue);
         let kind = match name {
             FULL => Some(Kind::Full),
-            "uga" => Some(Kind::Uga),
-            "random" => of(Rule::Random),
-            "foreground-random" => of(Rule::ForegroundRandom { foreground: 2.0 / 3.0 }),
-            "uga-mean" => top(Uga),
-            "entropy" => top(Entropy),
-            "entropy-foreground" => rule(Rule::Top, Entropy, Aggregation::Foreground),
-            "entropy-border" => rule(Rule::Top, Entropy, Aggregation::Border { radius: BORDER }),
-            "entropy-top" => rule(Rule::Top, Entropy, Aggregation::TopShare { share: TOP }),
-            "bald" => top(MutualInformation),
-            "kl" => top(Kl),
-            "variance" => top(Variance),
-            "monai-variance" => rule(Rule::Top, Variance, Aggregation::Whole),
-            "margin" => top(Margin),
-            "least-confidence" => top(LeastConfidence),
-            "clasp-pe" => of(Rule::ClaspPe { class_share: 0.66, beta_first: 1.0, beta_last: 100.0 }),
+            "bald" => bald(Rule::Top),
+            "variance" => method(Rule::Top, Variance, Aggregation::Tissue),
+            "monai-variance" => method(Rule::Top, Variance, Aggregation::Whole),
             "power-bald" => bald(Rule::PowerBald { beta: 1.0 }),
             "soft-rank-bald" => bald(Rule::SoftRank { beta: 1.0 }),
             "stochastic-batches" => of(Rule::StochasticBatches { batches: 100 }),
@@ -97,7 +80,7 @@ impl Arm {
             // The errors are those of the first ensemble on what it learned from, filled in when they are known: what is
             // held out must not choose.
             "class-error" => of(Rule::ClassError { errors: Vec::new(), foreground_weight: 10.0 }),
-            _ => None,
+            _ => Score::named(name).map(Kind::Study),
         };
         Some(Self { name: name.to_owned(), kind: kind? })
     }

@@ -7,8 +7,8 @@ use consilium_learning::scan::Strip;
 use consilium_learning::uncertainty::{UncertaintyMap, uncertainty_map};
 use serde::{Deserialize, Serialize};
 
-use super::fields::Field;
-use super::look::Look;
+use crate::fields::Field;
+use crate::look::Look;
 
 /// The figures of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

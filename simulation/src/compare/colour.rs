@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use image::imageops::{self, FilterType};
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Field, Site};
 use crate::experiment::ExperimentError;
+use crate::fields::{Field, Site};
 use crate::report::jpeg;
 
 /// Small pictures that are kept of a site.

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,6 +12,7 @@ use super::cell::Cell;
 use super::colour::SiteColours;
 use super::summary::FIRST;
 use crate::experiment::ExperimentError;
+use crate::files::{claim, read, write};
 
 /// What a comparison was last asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,20 +34,9 @@ impl Folder {
     /// Makes the folder, or goes on with the comparison that it holds if that has the same terms.
     pub(super) fn open(out: &Path, terms: &Value) -> Result<Self, ExperimentError> {
         let folder = Self { out: out.to_owned(), models: out.join("models") };
-        for dir in [&folder.out, &folder.models, &out.join("cells")] {
+        claim(out, terms, "a comparison with another plan, data, folds, rounds, engine or version")?;
+        for dir in [&folder.models, &out.join("cells")] {
             fs::create_dir_all(dir).map_err(ExperimentError::file(dir))?;
-        }
-        let path = out.join("terms.json");
-        match read::<Value>(&path)? {
-            None => write(&path, terms)?,
-            Some(there) if there == *terms => {}
-            Some(_) => {
-                return Err(ExperimentError::Usage(format!(
-                    "{} holds a comparison with another plan, data, folds, rounds, engine or version; take another --out, \
-                     or the same options again (arms, budgets and seeds may be added)",
-                    out.display()
-                )));
-            }
         }
         Ok(folder)
     }
@@ -129,21 +118,4 @@ fn place(arm: &str) -> usize {
     let control = ALWAYS.iter().position(|name| *name == arm).map(|place| 1 + place);
     let named = || NAMES.iter().position(|name| *name == arm).map_or(usize::MAX, |place| 1 + ALWAYS.len() + place);
     if arm == FIRST { 0 } else { control.unwrap_or_else(named) }
-}
-
-/// A JSON file; none where there is none.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ExperimentError> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|source| ExperimentError::json(path, source)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(ExperimentError::file(path)(error)),
-    }
-}
-
-/// Writes a JSON file whole or not at all.
-pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), ExperimentError> {
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| ExperimentError::json(path, source))?;
-    bytes.push(b'\n');
-    let part = path.with_extension("part");
-    fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).map_err(ExperimentError::file(path))
 }

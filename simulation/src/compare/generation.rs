@@ -3,7 +3,7 @@
 
 use consilium_common::Plan;
 use consilium_learning::network::MemberWeights;
-use consilium_learning::training::{Trainer, TrainingError, TrainingImage, member_seed, train_member, train_members};
+use consilium_learning::training::{Trainer, TrainingImage, member_seed, train_member, train_members};
 use rayon::prelude::*;
 
 use crate::experiment::ExperimentError;
@@ -16,7 +16,7 @@ pub(super) fn first(
     plan: &Plan,
     trainer: Trainer,
     images: &[TrainingImage],
-    seed: &str,
+    seed: u64,
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Members, ExperimentError> {
     let (start, seed) = (format!("{seed}/start"), format!("{seed}/initial-training"));
@@ -25,7 +25,7 @@ pub(super) fn first(
         (0..trainings).map(|m| MemberWeights::initialise(&plan.architecture, member_seed(&start, m))).collect();
     let seen = |_: usize, _: u32, _: f32| go_on();
     let trained = train_members(trainer, &plan.architecture, &starts, images, &plan.initial_training, &seed, &seen);
-    let trained = trained.map_err(stopped)?;
+    let trained = trained.map_err(ExperimentError::of_training)?;
     Ok(trained.into_iter().flat_map(|t| t.earlier.into_iter().chain([t.weights])).collect())
 }
 
@@ -45,15 +45,7 @@ pub(super) fn fine_tuned(
             .map(|trained| trained.weights.delta_from(start))
     };
     let deltas: Vec<_> = from.par_iter().enumerate().map(train).collect();
-    deltas.into_iter().collect::<Result<_, _>>().map_err(stopped)
-}
-
-/// A training that a person stopped is no failure.
-fn stopped(error: TrainingError) -> ExperimentError {
-    match error {
-        TrainingError::Stopped(_) => ExperimentError::Paused,
-        error => error.into(),
-    }
+    deltas.into_iter().collect::<Result<_, _>>().map_err(ExperimentError::of_training)
 }
 
 /// The next generation of the sites' deltas, each with its weight.

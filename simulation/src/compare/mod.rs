@@ -3,17 +3,16 @@
 //! same bytes.
 
 mod arms;
+mod asking;
 mod cell;
 mod chart_budgets;
 mod chart_colour;
 mod chart_stages;
 mod charts;
 mod colour;
-mod fields;
 mod figures;
 mod folder;
 mod generation;
-mod look;
 mod options;
 mod render;
 mod report;
@@ -39,9 +38,9 @@ pub use options::CompareOptions;
 pub use render::render;
 
 use crate::experiment::{Console, ExperimentError, find_sites, material_of};
+use crate::fields::Site;
 use arms::Arm;
 use colour::SiteColours;
-use fields::Site;
 use folder::{Folder, Request};
 use generation::Members;
 use summary::FIRST;
@@ -85,7 +84,8 @@ fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Com
     let arms = options.arms()?;
     let console = Console::new();
     let names = find_sites(&options.data, &options.central, options.sites)?;
-    let plan = options.plan(&material_of(&options.data, &names, &console)?)?;
+    let folders: Vec<PathBuf> = names.iter().map(|name| options.data.join(name.as_str())).collect();
+    let plan = options.plan(&material_of(&options.data, &folders, &console)?)?;
     let sites = load(options, &names, &plan, &console)?;
     let (trainer, trains) = Trainer::on(options.device)?;
     let scans = engine_of(options, &plan)?;
@@ -198,9 +198,9 @@ fn first_ensemble(
     let mut images = Vec::new();
     for site in setting.sites.iter().filter(|site| site.central) {
         let (_, learn) = site.split(seed, fold, folds);
-        images.extend(learn.into_iter().map(|field| world::whole_image(&site.fields[field])));
+        images.extend(learn.into_iter().map(|field| site.fields[field].whole()));
     }
-    let members = generation::first(plan, setting.trainer, &images, &format!("{seed}/fold-{fold}"), setting.go_on)?;
+    let members = generation::first(plan, setting.trainer, &images, world::study_seed(seed, fold), setting.go_on)?;
     fs::create_dir_all(&dir).map_err(ExperimentError::file(&dir))?;
     for (index, member) in members.iter().enumerate() {
         member.write(&path(index))?;

@@ -8,8 +8,8 @@ use consilium_learning::engine::Device;
 use serde_json::json;
 
 use super::arms::{ALWAYS, Arm, NAMES};
-use super::fields::{Field, Site};
 use crate::experiment::{ExperimentError, Material, Options, Source, built_in_plan, read_plan};
+use crate::fields::{Field, Site};
 
 /// The choices of one comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +45,9 @@ pub struct CompareOptions {
 }
 
 /// Raised whenever the same terms no longer give the same cells: other folds, figures or arithmetic.
-const CELLS: u32 = 2;
+const CELLS: u32 = 3;
+/// Parts into which fields can be divided.
+pub(super) const MAX_FOLDS: usize = 10;
 
 impl CompareOptions {
     /// The arms: the controls, then those that were named.
@@ -54,8 +56,8 @@ impl CompareOptions {
         if self.budgets.iter().all(|&budget| budget == 0) || self.budgets.iter().any(|&budget| budget > 1000) {
             return usage("--budget needs numbers of patches up to 1000, one of them above 0".into());
         }
-        if !(2..=10).contains(&self.folds) || self.seeds == 0 || self.seeds > 1000 {
-            return usage("--folds must be 2 to 10 and --seeds 1 to 1000".into());
+        if !(2..=MAX_FOLDS).contains(&self.folds) || self.seeds == 0 || self.seeds > 1000 {
+            return usage(format!("--folds must be 2 to {MAX_FOLDS} and --seeds 1 to 1000"));
         }
         if self.rounds == 0 || self.budgets.iter().any(|&budget| budget > 0 && budget < self.rounds) {
             return usage(format!("--rounds {} needs at least one patch a round in every budget", self.rounds));
@@ -84,6 +86,11 @@ impl CompareOptions {
         };
         plan.members = self.members.unwrap_or(plan.members);
         plan.quorum.min_sites = material.sites;
+        if plan.acquisition.control_share > 0.0 {
+            let why = "a comparison measures on held-out fields and asks for no control patches; set \
+                       acquisition.control_share to 0 in the plan";
+            return Err(ExperimentError::Usage(why.into()));
+        }
         match plan.problems().first() {
             None => Ok(plan),
             Some(problem) => Err(ExperimentError::Usage(format!("the plan cannot be used: {problem}"))),
@@ -99,7 +106,7 @@ impl CompareOptions {
             sites: None,
             rounds: Some(self.rounds),
             budget: self.budgets.iter().copied().max(),
-            acquisition: Some(Score::MeanUncertainty),
+            acquisition: Some(Score::UgaMean),
             members: self.members,
             quick: self.quick,
             plan: None,

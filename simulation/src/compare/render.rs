@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Compared;
-use super::folder::{Folder, write};
+use super::folder::Folder;
 use super::report;
 use super::summary::Summary;
 use crate::experiment::ExperimentError;
+use crate::files::write;
 
 /// Writes `summary.json`, `table.csv`, `report.html` and the figures of a comparison again. Of one that was broken off it
 /// tells what is there.

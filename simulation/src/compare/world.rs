@@ -4,24 +4,23 @@ use std::cell::OnceCell;
 
 use consilium_common::Plan;
 use consilium_common::bundle::Conventions;
-use consilium_common::plan::{Acquisition, Score, UNLABELLED, Weighting};
-use consilium_learning::acquisition::{
-    self, Budget, Candidate, Layout, PatchBox, Rule, ScoredPatch, candidates, choose, describe,
-};
+use consilium_common::plan::{UNLABELLED, Weighting};
+use consilium_learning::acquisition::{Candidate, PatchBox, rehearsal_labels, rehearsal_of_site, rehearsal_of_slide};
 use consilium_learning::engine::{self, Device, Engine};
-use consilium_learning::metrics::Confusion;
-use consilium_learning::network::{Features, InputScale, Predictor};
+use consilium_learning::network::{Features, InputScale};
+use consilium_learning::scan::Strip;
 use consilium_learning::training::{Trainer, TrainingImage};
-use consilium_learning::uncertainty::uncertainty_map;
-use image::imageops;
+use image::{GrayImage, RgbImage, imageops};
+use rayon::prelude::*;
 
 use super::arms::{Arm, Kind};
 use super::cell::{Cell, PatchFigures, SiteFigures, field_figures, foreground};
-use super::fields::{Field, Site};
 use super::generation::{Members, aggregated, fine_tuned};
-use super::look::{Look, look};
+use super::options::MAX_FOLDS;
 use super::summary::FIRST;
-use crate::experiment::ExperimentError;
+use crate::experiment::{ExperimentError, STUDY};
+use crate::fields::{Field, Site};
+use crate::look::{Look, look};
 
 /// What all worlds of a comparison share.
 pub(super) struct Setting<'a> {
@@ -35,24 +34,24 @@ pub(super) struct Setting<'a> {
 
 /// A box of a site's field.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
-    field: usize,
-    patch: PatchBox,
+pub(super) struct Asked {
+    pub(super) field: usize,
+    pub(super) patch: PatchBox,
 }
 
 /// One seed and fold.
 pub(super) struct World<'a> {
-    setting: &'a Setting<'a>,
+    pub(super) setting: &'a Setting<'a>,
     seed: u64,
     fold: usize,
     /// Of each site: fields held out, fields to learn from.
-    splits: Vec<(Vec<usize>, Vec<usize>)>,
-    first: Members,
+    pub(super) splits: Vec<(Vec<usize>, Vec<usize>)>,
+    pub(super) first: Members,
     /// What the first ensemble sees of the fields to learn from, by site; of the central site nothing.
     looks: OnceCell<Vec<Vec<Look>>>,
-    features: OnceCell<Vec<Vec<Features>>>,
+    pub(super) features: OnceCell<Vec<Vec<Features>>>,
     /// Misclassified pixels of each true class on the fields that the first ensemble learned from.
-    errors: OnceCell<Vec<u64>>,
+    pub(super) errors: OnceCell<Vec<u64>>,
     /// What the central site adds to the first ensemble: the same for every arm.
     central: OnceCell<Members>,
 }
@@ -77,51 +76,106 @@ impl<'a> World<'a> {
         let mut asked: Vec<Vec<Asked>> = vec![Vec::new(); sites.len()];
         for round in 0..rounds {
             let share = budget * (round + 1) / rounds - budget * round / rounds;
+            let mut rehearsed = vec![Vec::new(); sites.len()];
             if arm.kind != Kind::Full {
                 let later = if round == 0 { None } else { Some(self.look_at_all(&generation)?) };
                 let looks = later.as_ref().map_or_else(|| self.looks(), Ok)?;
                 for (index, site) in sites.iter().enumerate().filter(|(_, site)| !site.central) {
-                    let text = format!("{}/select", self.seed_text(site, round));
+                    let text = format!("{}/select", site_seed(self.seed, self.fold, site, round));
                     let more = self.ask(arm, index, &looks[index], &asked[index], share, round, &text)?;
+                    let before = asked[index].clone();
                     asked[index].extend(more);
+                    let text = format!("{}/rehearsal", site_seed(self.seed, self.fold, site, round));
+                    rehearsed[index] = self.rehearsed(index, &looks[index], &before, &asked[index], &text)?;
                 }
             }
-            generation = self.round(&generation, arm, &asked, round)?;
+            generation = self.round(&generation, arm, &asked, rehearsed, round)?;
         }
         self.figures(&arm.name, budget, &generation, &asked)
     }
 
-    /// The text from which every random choice of a site in a round derives.
-    fn seed_text(&self, site: &Site, round: u32) -> String {
-        format!("{}/fold-{}/{}/round-{}", self.seed, self.fold, site.id, round + 1)
-    }
-
-    /// Fine-tunes at every site that has something to learn from, and aggregates.
-    fn round(&self, from: &Members, arm: &Arm, asked: &[Vec<Asked>], round: u32) -> Result<Members, ExperimentError> {
+    /// Fine-tunes at every site that has something to learn from, side by side, and aggregates.
+    fn round(
+        &self,
+        from: &Members,
+        arm: &Arm,
+        asked: &[Vec<Asked>],
+        rehearsed: Vec<Vec<TrainingImage>>,
+        round: u32,
+    ) -> Result<Members, ExperimentError> {
         let Setting { sites, plan, trainer, go_on, .. } = *self.setting;
+        let (seed, fold) = (self.seed, self.fold);
+        let known = if round == 0 { self.central.get() } else { None };
+        let learn = |(site, images): (&Site, Vec<TrainingImage>)| match known {
+            Some(delta) if site.central => Ok(Some(delta.clone())),
+            _ if images.is_empty() => Ok(None),
+            _ => fine_tuned(plan, trainer, from, &images, &site_seed(seed, fold, site, round), go_on).map(Some),
+        };
+        let images: Vec<(&Site, Vec<TrainingImage>)> = (sites.iter().zip(rehearsed).enumerate())
+            .map(|(index, (site, rehearsed))| (site, self.images(index, arm, &asked[index], rehearsed)))
+            .collect();
+        let deltas: Vec<Result<Option<Members>, ExperimentError>> = images.into_par_iter().map(learn).collect();
         let mut updates = Vec::new();
-        for (index, site) in sites.iter().enumerate() {
-            if let (true, 0, Some(delta)) = (site.central, round, self.central.get()) {
-                updates.push((self.weight(index, asked), delta.clone()));
-                continue;
-            }
-            let whole = site.central || arm.kind == Kind::Full;
-            let mut images: Vec<TrainingImage> = if whole {
-                self.splits[index].1.iter().map(|&field| whole_image(&site.fields[field])).collect()
-            } else {
-                asked[index].iter().map(|asked| patch_image(&site.fields[asked.field], asked.patch)).collect()
-            };
-            images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
-            if images.is_empty() {
-                continue;
-            }
-            let delta = fine_tuned(plan, trainer, from, &images, &self.seed_text(site, round), go_on)?;
-            if site.central && round == 0 {
+        for (index, delta) in deltas.into_iter().enumerate() {
+            let Some(delta) = delta? else { continue };
+            if sites[index].central && round == 0 {
                 let _ = self.central.set(delta.clone());
             }
             updates.push((self.weight(index, asked), delta));
         }
         aggregated(from, &updates)
+    }
+
+    /// What a site learns from: whole fields, or patches with what it rehearses; nothing where nothing is labelled.
+    fn images(&self, index: usize, arm: &Arm, asked: &[Asked], rehearsed: Vec<TrainingImage>) -> Vec<TrainingImage> {
+        let site = &self.setting.sites[index];
+        let mut images: Vec<TrainingImage> = if site.central || arm.kind == Kind::Full {
+            self.splits[index].1.iter().map(|&field| site.fields[field].whole()).collect()
+        } else {
+            let cut =
+                |asked: &Asked| cut(&site.fields[asked.field].image, &site.fields[asked.field].labels, asked.patch);
+            asked.iter().map(cut).collect()
+        };
+        images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
+        if images.is_empty() {
+            return images;
+        }
+        images.extend(rehearsed);
+        images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
+        images
+    }
+
+    /// What a site rehearses: boxes of its fields that nobody was asked about, as the generation sees them.
+    fn rehearsed(
+        &self,
+        site: usize,
+        looks: &[Look],
+        before: &[Asked],
+        asked: &[Asked],
+        seed: &str,
+    ) -> Result<Vec<TrainingImage>, ExperimentError> {
+        let (plan, fields) = (self.setting.plan, &self.setting.sites[site].fields);
+        let (acquisition, settings) = (&plan.acquisition, &plan.rehearsal);
+        if settings.is_off() {
+            return Ok(Vec::new());
+        }
+        let learn = || self.splits[site].1.iter().zip(looks);
+        let mut all = Vec::new();
+        for (&field, look) in learn() {
+            let (name, taken) = (&fields[field].name, boxes_of(before, field));
+            let strip = labelled(&look.strip, &fields[field]);
+            all.extend(rehearsal_of_slide(&strip, name, acquisition, settings, &taken, seed).map_err(wrong)?);
+        }
+        let asked: Vec<(&str, PatchBox)> =
+            asked.iter().map(|asked| (fields[asked.field].name.as_str(), asked.patch)).collect();
+        let image = |candidate: Candidate| {
+            let (&field, look) = learn().find(|(field, _)| fields[**field].name == candidate.slide)?;
+            let labels = rehearsal_labels(&look.strip.labels, &look.strip.entropy, look.classes, settings);
+            let (width, height) = fields[field].image.dimensions();
+            Some(cut(&fields[field].image, &GrayImage::from_raw(width, height, labels)?, candidate.patch))
+        };
+        let drawn = rehearsal_of_site(&all, &asked, acquisition, settings, seed);
+        Ok(drawn.into_iter().filter_map(image).collect())
     }
 
     /// What a site's update counts, as the plan says: patches that were asked for, or whole fields in patches.
@@ -140,7 +194,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn engine(&self, members: &Members) -> Result<Engine, ExperimentError> {
+    pub(super) fn engine(&self, members: &Members) -> Result<Engine, ExperimentError> {
         let plan = self.setting.plan;
         Ok(engine::open_for(self.setting.device, &plan.architecture, members, Conventions::default(), &plan.scan)?)
     }
@@ -167,127 +221,6 @@ impl<'a> World<'a> {
         }
         let looks = self.look_at_all(&self.first)?;
         Ok(self.looks.get_or_init(|| looks))
-    }
-
-    /// The boxes that a site is asked about.
-    #[expect(clippy::too_many_arguments, reason = "what a choice depends on")]
-    fn ask(
-        &self,
-        arm: &Arm,
-        site: usize,
-        looks: &[Look],
-        before: &[Asked],
-        budget: u32,
-        round: u32,
-        seed: &str,
-    ) -> Result<Vec<Asked>, ExperimentError> {
-        let learn = &self.splits[site].1;
-        let fields = &self.setting.sites[site].fields;
-        let by_name = |name: &str| learn.iter().copied().find(|&field| fields[field].name == name);
-        let taken = |field: usize| {
-            before.iter().filter(|asked| asked.field == field).map(|asked| asked.patch).collect::<Vec<PatchBox>>()
-        };
-        let chosen: Vec<(String, PatchBox)> = match &arm.kind {
-            Kind::Full => Vec::new(),
-            Kind::Uga => {
-                let settings = Acquisition { score: Score::Uga, budget, ..self.setting.plan.acquisition.clone() };
-                let mut all: Vec<ScoredPatch> = Vec::new();
-                for (&field, look) in learn.iter().zip(looks) {
-                    let mut strip = look.strip.clone();
-                    for (tissue, &label) in strip.tissue.iter_mut().zip(fields[field].labels.as_raw()) {
-                        *tissue *= u8::from(label != UNLABELLED);
-                    }
-                    all.extend(candidates(&strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?);
-                }
-                acquisition::select(all, &settings, seed).into_iter().map(|p| (p.slide, p.patch)).collect()
-            }
-            Kind::Rule { rule, .. } => {
-                let mut all = Vec::new();
-                for (place, (&field, look)) in learn.iter().zip(looks).enumerate() {
-                    let mut found = self.described(arm, &fields[field], look);
-                    found.retain(|candidate| !taken(field).iter().any(|other| other.overlaps(&candidate.patch)));
-                    if rule.needs_features() {
-                        self.fill_features(site, place, &mut found);
-                    }
-                    all.extend(found);
-                }
-                let rule = match rule {
-                    Rule::ClassError { foreground_weight, .. } => {
-                        Rule::ClassError { errors: self.class_errors()?.clone(), foreground_weight: *foreground_weight }
-                    }
-                    other => other.clone(),
-                };
-                let places = choose(&rule, &all, &Budget::of(budget), round, self.setting.rounds, seed);
-                places.into_iter().map(|place| (all[place].slide.clone(), all[place].patch)).collect()
-            }
-        };
-        Ok(chosen.into_iter().filter_map(|(name, patch)| Some(Asked { field: by_name(&name)?, patch })).collect())
-    }
-
-    fn layout(&self, aggregation: acquisition::Aggregation) -> Layout {
-        let Acquisition { patch_px: side, min_tissue, .. } = self.setting.plan.acquisition;
-        Layout { side, stride: side / 2, min_tissue, aggregation }
-    }
-
-    fn described(&self, arm: &Arm, field: &Field, look: &Look) -> Vec<Candidate> {
-        let Kind::Rule { map, aggregation, .. } = &arm.kind else { return Vec::new() };
-        let pixels = look.strip.labels.len();
-        let map = uncertainty_map(*map, &look.probabilities, look.members, look.classes);
-        let mut mean = vec![0.0f32; look.classes * pixels];
-        for planes in look.probabilities.chunks_exact(look.classes * pixels) {
-            mean.iter_mut().zip(planes).for_each(|(sum, p)| *sum += p / look.members as f32);
-        }
-        let seen = acquisition::Field {
-            slide: &field.name,
-            width: field.image.width(),
-            height: field.image.height(),
-            classes: look.classes,
-            tissue: &look.strip.tissue,
-            // There is no answer for what is not labelled.
-            excluded: &field.labels.as_raw().iter().map(|&l| u8::from(l == UNLABELLED)).collect::<Vec<u8>>(),
-            labels: &look.strip.labels,
-            mean: &mean,
-            map: &map,
-        };
-        describe(&seen, &self.layout(*aggregation))
-    }
-
-    /// Features are those of the first ensemble's first member: what is alike stays alike while it learns.
-    fn fill_features(&self, site: usize, place: usize, candidates: &mut [Candidate]) {
-        let features = &self.features.get_or_init(|| self.all_features())[site][place];
-        for candidate in candidates {
-            let PatchBox { x, y, side } = candidate.patch;
-            let half = side / 2;
-            candidate.feature = features.mean(x, y, side);
-            candidate.parts = [(0, 0), (half, 0), (0, half), (half, half)]
-                .map(|(dx, dy)| features.mean(x + dx, y + dy, half))
-                .to_vec();
-        }
-    }
-
-    fn all_features(&self) -> Vec<Vec<Features>> {
-        let predictor = Predictor::of_members(&self.setting.plan.architecture, &self.first[..1]);
-        let of_site = |(site, (_, learn)): (&Site, &(Vec<usize>, Vec<usize>))| {
-            let fields = learn.iter().filter(|_| !site.central).map(|&field| &site.fields[field].image);
-            fields.map(|image| predictor.features(0, image, &InputScale::RGB_TO_01)).collect()
-        };
-        self.setting.sites.iter().zip(&self.splits).map(of_site).collect()
-    }
-
-    fn class_errors(&self) -> Result<&Vec<u64>, ExperimentError> {
-        if let Some(errors) = self.errors.get() {
-            return Ok(errors);
-        }
-        let (engine, classes) = (self.engine(&self.first)?, self.setting.plan.architecture.classes);
-        let mut confusion = Confusion::new(classes);
-        for (site, (_, learn)) in self.setting.sites.iter().zip(&self.splits).filter(|(site, _)| site.central) {
-            for &field in learn {
-                let look = look(&engine, &self.setting.plan.scan, &site.fields[field])?;
-                confusion.add(&look.strip.labels, site.fields[field].labels.as_raw());
-            }
-        }
-        let errors = (0..classes).map(|class| confusion.false_negatives(class)).collect();
-        Ok(self.errors.get_or_init(|| errors))
     }
 
     fn figures(
@@ -326,20 +259,39 @@ impl<'a> World<'a> {
     }
 }
 
-fn wrong(error: consilium_learning::scan::ScanError) -> ExperimentError {
+/// The text from which every random choice of a site in a round derives: a site's own, in a study of that seed.
+fn site_seed(seed: u64, fold: usize, site: &Site, round: u32) -> String {
+    format!("{}/{STUDY}/{}/round-{}", study_seed(seed, fold), site.id, round + 1)
+}
+
+/// The boxes of one field.
+pub(super) fn boxes_of(asked: &[Asked], field: usize) -> Vec<PatchBox> {
+    asked.iter().filter(|asked| asked.field == field).map(|asked| asked.patch).collect()
+}
+
+/// A field's maps without the tissue for which there is no answer.
+pub(super) fn labelled(strip: &Strip, field: &Field) -> Strip {
+    let mut strip = strip.clone();
+    for (tissue, &label) in strip.tissue.iter_mut().zip(field.labels.as_raw()) {
+        *tissue *= u8::from(label != UNLABELLED);
+    }
+    strip
+}
+
+/// The seed of the study that a seed and fold are: the plan of a run over gRPC that gives the same numbers has it.
+pub(super) fn study_seed(seed: u64, fold: usize) -> u64 {
+    seed.saturating_mul(MAX_FOLDS as u64).saturating_add(fold as u64)
+}
+
+pub(super) fn wrong(error: consilium_learning::scan::ScanError) -> ExperimentError {
     ExperimentError::Usage(error.to_string())
 }
 
-/// A field to learn from whole.
-pub(super) fn whole_image(field: &Field) -> TrainingImage {
-    TrainingImage { image: field.image.clone(), labels: field.labels.clone(), input: InputScale::RGB_TO_01 }
-}
-
-fn patch_image(field: &Field, patch: PatchBox) -> TrainingImage {
-    let PatchBox { x, y, side } = patch;
+/// A box of a field to learn from.
+fn cut(image: &RgbImage, labels: &GrayImage, PatchBox { x, y, side }: PatchBox) -> TrainingImage {
     TrainingImage {
-        image: imageops::crop_imm(&field.image, x, y, side, side).to_image(),
-        labels: imageops::crop_imm(&field.labels, x, y, side, side).to_image(),
+        image: imageops::crop_imm(image, x, y, side, side).to_image(),
+        labels: imageops::crop_imm(labels, x, y, side, side).to_image(),
         input: InputScale::RGB_TO_01,
     }
 }

@@ -125,7 +125,10 @@ fn picture(site: &SiteId, round: u32, report: &PatchReport, folder: &Path) -> Re
     })
 }
 
+/// The name of every study of an experiment.
+pub(crate) const STUDY: &str = "simulation";
+
 /// The study's name in every experiment: the folder tells experiments apart.
 pub(crate) fn study_name() -> Result<StudyId, ExperimentError> {
-    Ok("simulation".parse()?)
+    Ok(STUDY.parse()?)
 }

@@ -106,6 +106,14 @@ impl ExperimentError {
         move |source| Self::File { path: path.to_owned(), source }
     }
 
+    /// Of a training; one that a person stopped is no failure.
+    pub(crate) fn of_training(error: TrainingError) -> Self {
+        match error {
+            TrainingError::Stopped(_) => Self::Paused,
+            error => error.into(),
+        }
+    }
+
     /// For `map_err` on JSON.
     pub(crate) fn json(path: &Path, source: serde_json::Error) -> Self {
         Self::Json { path: path.to_owned(), source }

@@ -27,9 +27,10 @@ pub(crate) use demo_plan::{Material, plan as built_in_plan, rare_plan};
 pub use error::ExperimentError;
 pub use metrics::{Generation, Metrics, Patch, Rejected};
 pub use options::{Options, Source};
-pub(crate) use prepare::{find_sites, material_of};
+pub(crate) use prepare::{find_folders, find_sites, folder_name, material_of};
 pub use timing::{Step, Timing};
 
+pub(crate) use collect::STUDY;
 use collect::{Collected, collect};
 use prepare::{Prepared, portrait, prepare};
 use workspace::Workspace;

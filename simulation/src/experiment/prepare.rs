@@ -88,7 +88,8 @@ fn link(
     console: &Console,
 ) -> Result<Prepared, ExperimentError> {
     let names = find_sites(data, central, options.sites)?;
-    let material = material_of(data, &names, console)?;
+    let folders: Vec<PathBuf> = names.iter().map(|name| data.join(name.as_str())).collect();
+    let material = material_of(data, &folders, console)?;
     for site in &names {
         let folder = DataFolder::open(&data.join(site.as_str()))?;
         overlay(&folder, site, site.as_str() == central, options.seed, &workspace.data(site.as_str()))?;
@@ -98,21 +99,16 @@ fn link(
 
 /// The folders with slides/ in a folder, sorted: the central site's and at most so many in all.
 pub(crate) fn find_sites(data: &Path, central: &str, most: Option<usize>) -> Result<Vec<SiteId>, ExperimentError> {
-    let mut names: Vec<SiteId> = Vec::new();
-    for entry in fs::read_dir(data).map_err(ExperimentError::file(data))? {
-        let path = entry.map_err(ExperimentError::file(data))?.path();
-        if path.join("slides").is_dir() {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            names.push(name.parse().map_err(|e| ExperimentError::Usage(format!("{}: {e}", path.display())))?);
-        }
-    }
-    names.sort();
+    let name = |path: PathBuf| {
+        folder_name(&path).parse().map_err(|e| ExperimentError::Usage(format!("{}: {e}", path.display())))
+    };
+    let mut names: Vec<SiteId> = find_folders(data)?.into_iter().map(name).collect::<Result<_, _>>()?;
     let Some(home) = names.iter().position(|n| n.as_str() == central) else {
         let known: Vec<&str> = names.iter().map(SiteId::as_str).collect();
         return Err(ExperimentError::Usage(format!(
             "{} has no site `{central}` to be the central one; its folders with slides/ are: {}",
             data.display(),
-            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            known.join(", ")
         )));
     };
     let central = names.remove(home);
@@ -125,11 +121,27 @@ pub(crate) fn find_sites(data: &Path, central: &str, most: Option<usize>) -> Res
     Ok(names)
 }
 
+/// The folders with slides/ in a folder, sorted.
+pub(crate) fn find_folders(data: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(data).map_err(ExperimentError::file(data))? {
+        let path = entry.map_err(ExperimentError::file(data))?.path();
+        if path.join("slides").is_dir() {
+            folders.push(path);
+        }
+    }
+    if folders.is_empty() {
+        return Err(ExperimentError::Usage(format!("{} holds no folder with slides/", data.display())));
+    }
+    folders.sort();
+    Ok(folders)
+}
+
 /// What the built-in plan needs to know of data folders; slides that cannot be used are named.
-pub(crate) fn material_of(data: &Path, names: &[SiteId], console: &Console) -> Result<Material, ExperimentError> {
+pub(crate) fn material_of(data: &Path, folders: &[PathBuf], console: &Console) -> Result<Material, ExperimentError> {
     let (mut classes, mut finest) = (1u8, f64::MAX);
-    for site in names {
-        let folder = DataFolder::open(&data.join(site.as_str()))?;
+    for path in folders {
+        let (folder, site) = (DataFolder::open(path)?, folder_name(path));
         for problem in &folder.problems {
             console.warn(&format!("{site}: {} is left out: {}", problem.slide, problem.why));
         }
@@ -144,15 +156,15 @@ pub(crate) fn material_of(data: &Path, names: &[SiteId], console: &Console) -> R
     }
     let named = |c: u8| if classes == 1 { "foreground".to_owned() } else { format!("class-{c}") };
     Ok(Material {
-        title: format!("{} taught by {} sites", capital(&folder_name(data)), names.len()),
+        title: format!("{} taught by {} sites", capital(&folder_name(data)), folders.len()),
         classes: std::iter::once("background".to_owned()).chain((1..=classes).map(named)).collect(),
         spacing_um: finest * 2.0,
         drawn: false,
-        sites: names.len(),
+        sites: folders.len(),
     })
 }
 
-fn folder_name(path: &Path) -> String {
+pub(crate) fn folder_name(path: &Path) -> String {
     path.file_name().map_or_else(|| "Data".to_owned(), |n| n.to_string_lossy().into_owned())
 }
 

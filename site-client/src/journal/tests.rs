@@ -19,7 +19,7 @@ async fn results_from_another_generation_are_dropped() {
     let journal = Journal::open(&dir.path().join("j.sqlite")).await.unwrap();
     let first = order(b"g0");
     journal.begin(TaskKind::Learn, &first).await.unwrap();
-    journal.put_scan(&first, "a", &ScanRow { candidates: vec![], problem: None }).await.unwrap();
+    journal.put_scan(&first, "a", &ScanRow::default()).await.unwrap();
     journal.begin(TaskKind::Learn, &first).await.unwrap();
     assert_eq!(journal.scans(&first.study, first.round).await.unwrap().len(), 1, "beginning again keeps them");
     journal.begin(TaskKind::Learn, &order(b"other")).await.unwrap();

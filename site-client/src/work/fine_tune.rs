@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use consilium_common::RoundNumber;
 use consilium_common::bundle::Normalisation;
 use consilium_common::messages::Stage;
 use consilium_common::plan::{Task, UNLABELLED};
+use consilium_common::{Digest, RoundNumber};
 use consilium_learning::dataset::{DataFolder, SlideEntry, Split};
 use consilium_learning::network::InputScale;
 use consilium_learning::scan::scale_of;
@@ -24,7 +24,7 @@ use super::correct::label_digest;
 use super::{Job, Loaded, blocking, computing};
 use crate::corrector::{Outcome, picture};
 use crate::error::SiteError;
-use crate::records::{CorrectionRecord, MemberRecord, Selected, TrainingSet};
+use crate::records::{MemberRecord, Rehearsed, Selected, TrainingSet};
 
 /// Fixes the training set, then fine-tunes the members that are not finished. Answers the set; an empty one is a pass.
 pub(crate) async fn members(job: &Job<'_>, ensemble: &Loaded) -> Result<TrainingSet, SiteError> {
@@ -55,11 +55,17 @@ async fn training_set(job: &Job<'_>) -> Result<TrainingSet, SiteError> {
         .map(|(key, _)| key)
         .collect();
     let folder = job.data().await?;
-    let corrections = without_held_out(corrections, &work.journal.selections(&order.study).await?, &folder);
+    let corrections = to_learn_from(corrections, &work.journal.selections(&order.study).await?, &folder);
+    let known = |one: &Rehearsed| folder.slide(&one.slide).is_some_and(|slide| slide.split != Split::Test);
+    let rehearsed = work.journal.rehearsed(order).await?.into_iter().filter(known).map(|one| one.name).collect();
     let (task, side) = (job.plan.task.clone(), f64::from(job.plan.acquisition.patch_px));
     let measured = blocking("measuring the train slides", move |_| Ok(measure(&folder, &task, side))).await?;
-    let mut set =
-        TrainingSet { patches: u32::try_from(corrections.len()).unwrap_or(u32::MAX), corrections, slides: vec![] };
+    let mut set = TrainingSet {
+        patches: u32::try_from(corrections.len()).unwrap_or(u32::MAX),
+        corrections,
+        slides: vec![],
+        rehearsed,
+    };
     for (index, (name, patches)) in measured.into_iter().enumerate() {
         match patches {
             Ok(patches) => {
@@ -76,16 +82,17 @@ async fn training_set(job: &Job<'_>) -> Result<TrainingSet, SiteError> {
     Ok(set)
 }
 
-/// Corrections but those of slides that were marked `test` after they had been asked about: what is evaluated on is not
-/// trained on.
-fn without_held_out(
+/// Corrections but those of control patches, and of slides that were marked `test` after they had been asked about: what
+/// is measured on is not trained on.
+fn to_learn_from(
     mut corrections: Vec<(u32, u32)>,
     selections: &BTreeMap<u32, Vec<Selected>>,
     folder: &DataFolder,
 ) -> Vec<(u32, u32)> {
     let held_out: BTreeSet<&str> = folder.of(Split::Test).map(|slide| slide.name.as_str()).collect();
     let of = |&(round, index): &(u32, u32)| selections.get(&round)?.get(index as usize);
-    corrections.retain(|key| of(key).is_none_or(|patch| !held_out.contains(patch.scored.slide.as_str())));
+    let measured = |patch: &Selected| patch.control || held_out.contains(patch.scored.slide.as_str());
+    corrections.retain(|key| !of(key).is_some_and(measured));
     corrections
 }
 
@@ -210,7 +217,7 @@ async fn images(
     let (work, order) = (job.work, job.order);
     let selections = work.journal.selections(&order.study).await?;
     let records = work.journal.corrections(&order.study).await?;
-    let mut patches: Vec<(String, PathBuf, PathBuf, CorrectionRecord)> = Vec::new();
+    let mut patches: Vec<(String, PathBuf, PathBuf, Digest)> = Vec::new();
     for key @ (round, index) in &set.corrections {
         let selected = selections.get(round).and_then(|patches| patches.get(*index as usize));
         let (Some(patch), Some(record)) = (selected, records.get(key)) else {
@@ -219,27 +226,38 @@ async fn images(
         };
         let dir = work.layout.round(&order.study, RoundNumber(*round));
         let slide = patch.scored.slide.clone();
-        patches.push((slide, dir.join(patch.image()), dir.join(patch.correction()), record.clone()));
+        patches.push((slide, dir.join(patch.image()), dir.join(patch.correction()), record.labels));
     }
+    let dir = work.layout.round(&order.study, order.round);
+    let rehearsed: Vec<_> = (work.journal.rehearsed(order).await?.into_iter())
+        .filter(|one| set.rehearsed.contains(&one.name))
+        .map(|one| (one.slide.clone(), dir.join(one.image()), dir.join(one.label_map()), one.labels))
+        .collect();
     let folder = job.data().await?;
     let slides: BTreeMap<String, SlideEntry> = folder.slides.into_iter().map(|s| (s.name.clone(), s)).collect();
     let names = set.slides.clone();
     let task = job.plan.task.clone();
     blocking("reading what to train on", move |_| {
-        let mut images = Vec::with_capacity(patches.len() + names.len());
-        let mut scales = BTreeMap::new();
-        for (slide, image, labels, record) in &patches {
+        let mut images = Vec::with_capacity(patches.len() + names.len() + rehearsed.len());
+        let mut scales: BTreeMap<String, InputScale> = BTreeMap::new();
+        let mut patch_of = |(slide, image, labels, digest): &(String, PathBuf, PathBuf, Digest)| {
             let input = match scales.get(slide) {
                 Some(input) => *input,
                 None => scale_of_slide(&slides, slide, &task, normalisation)?,
             };
             scales.insert(slide.clone(), input);
-            images.push(patch_image(image, labels, record, input)?);
+            patch_image(image, labels, *digest, input)
+        };
+        for patch in &patches {
+            images.push(patch_of(patch)?);
         }
         for name in names {
             let slide = slides.get(&name).ok_or(GONE.to_owned());
             let read = slide.and_then(|slide| train_image(slide, &task, normalisation));
             images.push(read.map_err(|why| SiteError::Usage(format!("a train slide of this round, {name}: {why}")))?);
+        }
+        for patch in &rehearsed {
+            images.push(patch_of(patch)?);
         }
         Ok(images)
     })
@@ -264,17 +282,12 @@ fn scale_of_slide(
         scale_of(reader.as_ref(), task.spacing_um, normalisation).map_err(|e| e.to_string())
     };
     let measured = slides.get(name).ok_or(GONE.to_owned()).and_then(measure);
-    measured.map_err(|why| SiteError::Usage(format!("a slide with corrections of this round, {name}: {why}")))
+    measured.map_err(|why| SiteError::Usage(format!("a slide with patches of this round, {name}: {why}")))
 }
 
-fn patch_image(
-    image: &Path,
-    labels: &Path,
-    record: &CorrectionRecord,
-    input: InputScale,
-) -> Result<TrainingImage, SiteError> {
+fn patch_image(image: &Path, labels: &Path, digest: Digest, input: InputScale) -> Result<TrainingImage, SiteError> {
     let map = picture::read_grey(labels)?;
-    if label_digest(&map) != record.labels {
+    if label_digest(&map) != digest {
         let why =
             "was changed after it was taken in, and the round would no longer be the same; restore it from backup";
         return Err(SiteError::Damaged { path: labels.to_owned(), why: why.to_owned() });
@@ -287,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn corrections_of_slides_that_are_held_out_now_are_not_trained_on() {
+    fn control_patches_and_corrections_of_slides_that_are_held_out_now_are_not_trained_on() {
         let slide = |name: &str, split| SlideEntry {
             name: name.into(),
             path: name.into(),
@@ -299,7 +312,7 @@ mod tests {
         };
         let slides = vec![slide("pool", Split::Pool), slide("test", Split::Test)];
         let folder = DataFolder { root: "data".into(), slides, problems: vec![] };
-        let patch = |slide: &str| Selected {
+        let patch = |slide: &str, control: bool| Selected {
             name: "patch-01".into(),
             generation: consilium_common::GenerationNumber(0),
             scored: consilium_learning::acquisition::ScoredPatch {
@@ -311,11 +324,12 @@ mod tests {
             },
             level0_x: 0,
             level0_y: 0,
+            control,
         };
-        let selections =
-            BTreeMap::from([(1, vec![patch("pool"), patch("test")]), (2, vec![patch("test"), patch("gone")])]);
-        let corrections = vec![(1, 0), (1, 1), (2, 0), (2, 1)];
-        assert_eq!(without_held_out(corrections, &selections, &folder), [(1, 0), (2, 1)]);
+        let first = vec![patch("pool", false), patch("test", false), patch("pool", true)];
+        let selections = BTreeMap::from([(1, first), (2, vec![patch("test", false), patch("gone", false)])]);
+        let corrections = vec![(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)];
+        assert_eq!(to_learn_from(corrections, &selections, &folder), [(1, 0), (2, 1)]);
     }
 
     #[test]

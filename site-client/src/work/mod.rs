@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use consilium_common::messages::{Progress, Stage, WorkOrder};
 use consilium_common::{Plan, SiteId};
+use consilium_learning::acquisition::Turn;
 use consilium_learning::dataset::DataFolder;
 use consilium_learning::network::Ensemble;
 use tokio::sync::{Semaphore, watch};
@@ -58,6 +59,16 @@ impl Job<'_> {
     /// The text from which the choice of patches derives.
     pub(crate) fn selection_seed(&self) -> String {
         format!("{}/select", self.seed())
+    }
+
+    /// The text from which what is rehearsed derives.
+    pub(crate) fn rehearsal_seed(&self) -> String {
+        format!("{}/rehearsal", self.seed())
+    }
+
+    /// When this round's choice is made; `seed` is [`Self::selection_seed`].
+    pub(crate) fn turn<'s>(&self, seed: &'s str) -> Turn<'s> {
+        Turn { round: self.order.round.0.saturating_sub(1), rounds: self.plan.rounds, seed }
     }
 
     /// An ensemble, ready to scan slides as the plan says.

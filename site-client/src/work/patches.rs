@@ -26,6 +26,7 @@ pub(crate) async fn report(job: &Job<'_>) -> Result<(), SiteError> {
                     spacing_um: job.plan.task.spacing_um,
                     score: patch.scored.score,
                     mean_uncertainty: patch.scored.mean_uncertainty,
+                    control: patch.control,
                     dice_before: record.and_then(|r| r.dice_before),
                     image: patch.image(),
                     prediction: patch.prediction(),

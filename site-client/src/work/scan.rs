@@ -1,16 +1,16 @@
-//! Step 3: the ensemble over every pool slide. Of a finished slide only the best boxes are kept, each with its
-//! prediction and uncertainty as small PNG files; a slide that cannot be scanned is noted and the others go on.
+//! Step 3: the ensemble over every pool slide. Of a finished slide only the boxes are kept that could be selected or
+//! rehearsed once all slides are known, as small PNG files; a slide that cannot be scanned is noted and the others go on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use consilium_common::Digest;
 use consilium_common::messages::Stage;
-use consilium_common::plan::Acquisition;
-use consilium_learning::acquisition::{self, PatchBox, ScoredPatch};
+use consilium_common::plan::Rehearsal;
+use consilium_common::{Digest, Plan};
+use consilium_learning::acquisition::{self, PatchBox, Turn, rehearsal_labels};
 use consilium_learning::dataset::{SlideEntry, Split};
-use consilium_learning::scan::Maps;
+use consilium_learning::scan::{Maps, ScanError};
 use consilium_learning::uncertainty::quantise;
 use image::GrayImage;
 use tokio_util::sync::CancellationToken;
@@ -57,9 +57,11 @@ pub(crate) async fn pool(job: &Job<'_>, ensemble: &Loaded) -> Result<(), SiteErr
         let maps_dir = dir.with_extension("maps");
         let scan = OneScan {
             slide: slide.clone(),
-            acquisition: job.plan.acquisition.clone(),
+            plan: job.plan.clone(),
             exclude,
-            seed: job.selection_seed(),
+            round: job.turn("").round,
+            select_seed: job.selection_seed(),
+            rehearsal_seed: job.rehearsal_seed(),
             maps: maps_dir.clone(),
             dir,
             scanner,
@@ -68,8 +70,8 @@ pub(crate) async fn pool(job: &Job<'_>, ensemble: &Loaded) -> Result<(), SiteErr
             total,
         };
         match survived(computing(&work.compute, "scanning a slide", move |stop| scan.run(stop)).await)? {
-            Ok(candidates) => {
-                work.journal.put_scan(order, &slide.name, &ScanRow { candidates, problem: None }).await?;
+            Ok(row) => {
+                work.journal.put_scan(order, &slide.name, &row).await?;
                 work.journal.clear_problem(&slide.name).await?;
                 info!(slide = index, slides = slides.len(), "scanned");
             }
@@ -96,10 +98,10 @@ pub(super) fn survived<T>(done: OfSlide<T>) -> OfSlide<T> {
 async fn skip(job: &Job<'_>, index: usize, slide: &SlideEntry, why: String) -> Result<(), SiteError> {
     warn!(slide = index, "a slide cannot be used and is left out; `consilium-site status` says why");
     job.work.journal.put_problem(&slide.name, &why).await?;
-    job.work.journal.put_scan(job.order, &slide.name, &ScanRow { candidates: vec![], problem: Some(why) }).await
+    job.work.journal.put_scan(job.order, &slide.name, &ScanRow { problem: Some(why), ..ScanRow::default() }).await
 }
 
-/// Boxes that earlier rounds of this study asked for; they are not asked for again.
+/// Boxes that earlier rounds of this study asked for; they are neither asked for again nor rehearsed.
 async fn boxes_taken(job: &Job<'_>) -> Result<Vec<(String, PatchBox)>, SiteError> {
     let selections = job.work.journal.selections(&job.order.study).await?;
     let earlier = selections.into_iter().filter(|(round, _)| *round != job.order.round.0);
@@ -108,9 +110,11 @@ async fn boxes_taken(job: &Job<'_>) -> Result<Vec<(String, PatchBox)>, SiteError
 
 struct OneScan {
     slide: SlideEntry,
-    acquisition: Acquisition,
+    plan: Plan,
     exclude: Vec<PatchBox>,
-    seed: String,
+    round: u32,
+    select_seed: String,
+    rehearsal_seed: String,
     /// The slide's maps, while it is scanned.
     maps: PathBuf,
     /// What is kept of them.
@@ -122,7 +126,7 @@ struct OneScan {
 }
 
 impl OneScan {
-    fn run(self, stop: &CancellationToken) -> OfSlide<Vec<ScoredPatch>> {
+    fn run(self, stop: &CancellationToken) -> OfSlide<ScanRow> {
         let seen = |done: u64, all: u64| {
             self.reporter.say(self.offset + (done * UNITS).checked_div(all).unwrap_or(UNITS), self.total);
             !stop.is_cancelled()
@@ -131,21 +135,40 @@ impl OneScan {
             Ok(maps) => maps,
             Err(why) => return Ok(Err(why)),
         };
-        let all = match of_slide(acquisition::candidates(&maps, &self.slide.name, &self.acquisition, &self.exclude))? {
-            Ok(all) => all,
-            Err(why) => return Ok(Err(why)),
-        };
-        // What will be selected over all slides is, of each slide, a prefix of this.
-        let kept = acquisition::select(all, &self.acquisition, &self.seed);
+        match of_slide(self.choose(&maps))? {
+            Ok(row) => self.keep(&maps, row),
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// The boxes that may be asked about or rehearsed, when all slides are known.
+    fn choose(&self, maps: &dyn Maps) -> Result<ScanRow, ScanError> {
+        let (slide, exclude) = (&self.slide.name, &self.exclude);
+        let Plan { acquisition: settings, rehearsal, .. } = &self.plan;
+        let turn = Turn { round: self.round, rounds: self.plan.rounds, seed: &self.select_seed };
+        let candidates = acquisition::shortlist(maps, slide, settings, exclude, &turn)?;
+        let seed = &self.rehearsal_seed;
+        let rehearsal = acquisition::rehearsal_of_slide(maps, slide, settings, rehearsal, exclude, seed)?;
+        Ok(ScanRow { candidates, rehearsal, problem: None })
+    }
+
+    /// Writes what is needed of the maps, which then go.
+    fn keep(&self, maps: &dyn Maps, row: ScanRow) -> OfSlide<ScanRow> {
         files::create_dir(&self.dir)?;
-        for patch in &kept {
-            if let Err(why) = write_crops(&self.dir, &maps, patch.patch)? {
-                return Ok(Err(why));
+        for (boxes, rehearsal) in [(&row.candidates, None), (&row.rehearsal, Some(&self.plan.rehearsal))] {
+            for patch in boxes {
+                if let Err(why) = write_crops(&self.dir, maps, patch.patch, rehearsal)? {
+                    return Ok(Err(why));
+                }
             }
         }
-        Ok(Ok(kept))
+        files::sync_all_in(&self.dir)?;
+        Ok(Ok(row))
     }
 }
+
+/// The crop of a box that is rehearsed.
+pub(crate) const REHEARSAL: &str = "rehearsal";
 
 /// Where the crops of a slide lie. A digest stands for the name, which may hold anything.
 pub(crate) fn crops_dir(scans: &Path, slide: &str) -> PathBuf {
@@ -156,16 +179,23 @@ pub(crate) fn crop_path(dir: &Path, patch: PatchBox, kind: &str) -> PathBuf {
     dir.join(format!("{}-{}-{kind}.png", patch.x, patch.y))
 }
 
-fn write_crops(dir: &Path, maps: &dyn Maps, patch: PatchBox) -> OfSlide<()> {
+/// Of a box that may be asked about, what the generation says and how unsure it is; of one that is rehearsed, the labels.
+fn write_crops(dir: &Path, maps: &dyn Maps, patch: PatchBox, rehearsal: Option<&Rehearsal>) -> OfSlide<()> {
     let crop = match of_slide(maps.read(patch.x..patch.x + patch.side, patch.y..patch.y + patch.side))? {
         Ok(crop) => crop,
         Err(why) => return Ok(Err(why)),
     };
-    let eight_bit = crop.uncertainty.iter().map(|&nats| quantise(nats)).collect();
-    for (kind, values) in [("prediction", crop.labels), ("uncertainty", eight_bit)] {
+    let crops = match rehearsal {
+        None => {
+            let eight_bit = crop.uncertainty.iter().map(|&nats| quantise(nats)).collect();
+            vec![("prediction", crop.labels), ("uncertainty", eight_bit)]
+        }
+        Some(settings) => vec![(REHEARSAL, rehearsal_labels(&crop.labels, &crop.entropy, maps.classes(), settings))],
+    };
+    for (kind, values) in crops {
         // One value a pixel: candidates lie inside the slide.
         let image = GrayImage::from_raw(crop.width, crop.rows, values).unwrap_or_default();
-        files::write_atomic(&crop_path(dir, patch, kind), &picture::png(image)?, files::SHARED)?;
+        files::write_unsynced(&crop_path(dir, patch, kind), &picture::png(image)?)?;
     }
     Ok(Ok(()))
 }

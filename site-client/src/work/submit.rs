@@ -52,7 +52,11 @@ async fn metrics(job: &Job<'_>, set: &TrainingSet) -> Result<UpdateMetrics, Site
     let corrections = journal.corrections(&order.study).await?;
     let of_round: Vec<_> = corrections.into_iter().filter(|((round, _), _)| *round == order.round.0).collect();
     let used = of_round.iter().filter(|(_, record)| record.provenance.outcome != Outcome::Rejected).count();
-    let dice: Vec<f64> = of_round.iter().filter_map(|(_, record)| record.dice_before).collect();
+    let control = |index: u32| selected.get(index as usize).is_some_and(|patch| patch.control);
+    let dice = |wanted: bool| -> Vec<f64> {
+        let of_kind = of_round.iter().filter(|((_, index), _)| control(*index) == wanted);
+        of_kind.filter_map(|(_, record)| record.dice_before).collect()
+    };
     let uncertainties: Vec<f64> = selected.iter().map(|patch| patch.scored.mean_uncertainty).collect();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Ok(UpdateMetrics {
@@ -60,7 +64,8 @@ async fn metrics(job: &Job<'_>, set: &TrainingSet) -> Result<UpdateMetrics, Site
         patches_corrected: count(used),
         patches_trained: set.patches,
         mean_uncertainty: mean(&uncertainties).unwrap_or(0.0),
-        dice_before_correction: mean(&dice),
+        dice_before_correction: mean(&dice(false)),
+        control_dice: mean(&dice(true)),
         loss_first: 0.0,
         loss_last: 0.0,
     })

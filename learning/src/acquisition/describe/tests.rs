@@ -40,6 +40,7 @@ impl Slide {
             labels: &self.labels,
             mean: &self.mean,
             map: &self.map,
+            uncertainty: &self.map,
         };
         describe(&field, &Layout { side, stride, min_tissue: 0.25, aggregation })
     }

@@ -1,7 +1,7 @@
 //! Rules that draw: the baselines that a rule has to beat, and stochastic batches.
 
 use super::noise::{shuffled, units};
-use super::pool::{Selection, descending};
+use super::pool::{Pool, Selection, descending};
 use crate::network::random;
 
 /// Uniformly at random.
@@ -12,15 +12,7 @@ pub(super) fn random(selection: &mut Selection<'_>, seed: &str) {
 /// Each time an area, then a box in proportion to what it has of that area; where no box that may be chosen has any, a
 /// box uniformly.
 pub(super) fn foreground_random(selection: &mut Selection<'_>, foreground: f64, seed: &str) {
-    let pool = selection.pool;
-    let chance = units(pool, seed, 2);
-    // The largest ln(u) / weight first is a draw in proportion to weights, one after the other (Efraimidis and Spirakis
-    // 2006); it does not hang on what else there is.
-    let drawn = |area: usize, weight: fn(&super::Candidate) -> f64| -> Vec<usize> {
-        let keys: Vec<f64> = chance.iter().zip(&pool.items).map(|(u, c)| u[area].ln() / weight(c).max(0.0)).collect();
-        descending(&keys).into_iter().filter(|&i| keys[i].is_finite()).collect()
-    };
-    let queues = [drawn(0, |c| c.foreground), drawn(1, |c| c.border), shuffled(pool, seed)];
+    let queues = areas(selection.pool, seed);
     let mut queues = queues.each_ref().map(|queue| queue.iter());
     let mut areas = random::rng(&format!("{seed}/areas"));
     while selection.wanted() > 0 {
@@ -31,6 +23,18 @@ pub(super) fn foreground_random(selection: &mut Selection<'_>, foreground: f64, 
             return;
         }
     }
+}
+
+/// Items in the order in which they are drawn in proportion to foreground, in proportion to border, and uniformly.
+pub(super) fn areas(pool: &Pool<'_>, seed: &str) -> [Vec<usize>; 3] {
+    let chance = units(pool, seed, 2);
+    // The largest ln(u) / weight first is a draw in proportion to weights, one after the other (Efraimidis and Spirakis
+    // 2006); it does not hang on what else there is.
+    let drawn = |area: usize, weight: fn(&super::Candidate) -> f64| -> Vec<usize> {
+        let keys: Vec<f64> = chance.iter().zip(&pool.items).map(|(u, c)| u[area].ln() / weight(c).max(0.0)).collect();
+        descending(&keys).into_iter().filter(|&i| keys[i].is_finite()).collect()
+    };
+    [drawn(0, |c| c.foreground), drawn(1, |c| c.border), shuffled(pool, seed)]
 }
 
 /// Of random selections the largest, and of those the one with the highest mean score; then by score.

@@ -17,13 +17,33 @@ pub(super) fn beta(first: f64, last: f64, round: u32, rounds: u32) -> f64 {
 /// The rule at a round's beta. Where the classes cannot share equally, those that get one more are drawn.
 pub(super) fn clasp_pe(selection: &mut Selection<'_>, class_share: f64, beta: f64, seed: &str) {
     let pool = selection.pool;
-    let classes = pool.items.iter().map(|c| c.class_scores.len()).max().unwrap_or(0);
+    let classes = classes(pool);
     let mut foreground: Vec<usize> = (1..classes).collect();
     let mut rng = random::rng(&format!("{seed}/classes"));
     for i in (1..foreground.len()).rev() {
         foreground.swap(i, random::below(&mut rng, i + 1));
     }
     stratified(selection, class_share, &foreground, beta, &gumbels(pool, seed, classes.max(1)));
+}
+
+fn classes(pool: &Pool<'_>) -> usize {
+    pool.items.iter().map(|c| c.class_scores.len()).max().unwrap_or(0)
+}
+
+/// The orders in which the rule takes items: by plain entropy, then by each foreground class.
+pub(super) fn queues(pool: &Pool<'_>, beta: f64, seed: &str) -> Vec<Vec<usize>> {
+    let classes = classes(pool).max(1);
+    let noise = gumbels(pool, seed, classes);
+    let of_class = |class| by_class(pool, &noise, class, beta);
+    [by_entropy(pool, &noise, beta)].into_iter().chain((1..classes).map(of_class)).collect()
+}
+
+fn by_class(pool: &Pool<'_>, noise: &[Vec<f64>], class: usize, beta: f64) -> Vec<usize> {
+    positive(pool, noise, |(c, noise)| power_key(c.class_scores.get(class).copied().unwrap_or(0.0), noise[class], beta))
+}
+
+fn by_entropy(pool: &Pool<'_>, noise: &[Vec<f64>], beta: f64) -> Vec<usize> {
+    positive(pool, noise, |(c, noise)| power_key(entropy(c), noise[0], beta))
 }
 
 /// The rule with its chance given: foreground classes in the order of their turn, and noise `[item][class]`, that of
@@ -38,23 +58,17 @@ pub(super) fn stratified(
     let pool = selection.pool;
     // A share that is no number is 0.
     let stratified = (class_share.clamp(0.0, 1.0) * selection.wanted() as f64) as usize;
-    let key = |class: usize| {
-        move |(c, noise): (&&Candidate, &Vec<f64>)| {
-            power_key(c.class_scores.get(class).copied().unwrap_or(0.0), noise[class], beta)
-        }
-    };
     let mut queues = Vec::new();
     for (turn, &class) in foreground.iter().enumerate() {
         let quota = stratified / foreground.len() + usize::from(turn < stratified % foreground.len());
-        queues.push((quota, positive(pool, noise, key(class)).into_iter()));
+        queues.push((quota, by_class(pool, noise, class, beta).into_iter()));
     }
     while queues.iter().any(|(quota, _)| *quota > 0) {
         for (quota, queue) in queues.iter_mut().filter(|(quota, _)| *quota > 0) {
             *quota = if queue.any(|item| selection.take(item)) { *quota - 1 } else { 0 };
         }
     }
-    let plain = |(c, noise): (&&Candidate, &Vec<f64>)| power_key(entropy(c), noise[0], beta);
-    selection.take_all(positive(pool, noise, plain));
+    selection.take_all(by_entropy(pool, noise, beta));
 }
 
 /// The mean entropy of a box, which its class scores add up to; its score where it has none.

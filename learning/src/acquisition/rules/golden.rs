@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::features::Points;
 use super::pool::{Pool, Selection, descending};
+use super::tests::turn;
 use super::{Budget, Candidate, Rule, choose, clasp, diverse, herding, kmeans, power, two_stage, typiclust};
 use crate::acquisition::describe::{Aggregation, Field, Layout, describe};
 use crate::acquisition::uga::UgaCounts;
@@ -92,7 +93,18 @@ fn boxes_are_those_of_numpy() {
     let mean = draw.probabilities(1, width * height);
     let map: Vec<f32> = draw.units(width * height).iter().map(|v| (v * 1.5) as f32).collect();
     let (tissue, excluded, labels, mean, map) = (&tissue[..], &excluded[..], &labels[..], &mean[..], &map[..]);
-    let field = Field { slide: "s", width: 40, height: 33, classes: CLASSES, tissue, excluded, labels, mean, map };
+    let field = Field {
+        slide: "s",
+        width: 40,
+        height: 33,
+        classes: CLASSES,
+        tissue,
+        excluded,
+        labels,
+        mean,
+        map,
+        uncertainty: map,
+    };
     let golden = golden("describe");
     for (name, aggregation) in [
         ("tissue", Aggregation::Tissue),
@@ -131,9 +143,8 @@ fn candidates() -> Vec<Candidate> {
             |_| -> Vec<f32> { feature.iter().map(|&f| (f64::from(f) + (draw.unit() - 0.5)) as f32).collect() };
         let parts = (0..4).map(&mut part).collect();
         let patch = PatchBox { x: 20 * (i as u32 % 8), y: 0, side: 16 };
-        let slide = ["a", "b", "c"][i / 8].to_owned();
-        let (foreground, border, shares) = (0.0, 0.0, Vec::new());
-        Candidate { slide, patch, tissue: 1.0, score, foreground, border, shares, class_scores, feature, parts }
+        let slide = ["a", "b", "c"][i / 8];
+        Candidate { tissue: 1.0, score, class_scores, feature, parts, ..Candidate::at(slide, patch) }
     };
     (0..24).map(&mut candidate).collect()
 }
@@ -259,7 +270,7 @@ fn ugas_selection_is_that_of_its_table() {
         (of("patch") as usize, of("max_uncertain"), of("uncertainty_score"))
     };
     assert_eq!(table, golden["table"].as_array().unwrap().iter().map(row).collect::<Vec<_>>());
-    let chosen = choose(&Rule::Top, &kept, &Budget::of(9), 0, 1, "");
+    let chosen = choose(&Rule::Top, &kept, &Budget::of(9), &turn(0, 1, ""));
     let patches: Vec<usize> = chosen.iter().map(|&i| kept[i].patch.x as usize / 32).collect();
     assert_eq!(patches, numbers(&golden["order"]));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::features::cosine_distance;
-use super::tests::{candidate, every_rule};
+use super::tests::{candidate, every_rule, turn};
 use super::{Budget, Candidate, Rule, choose, choose_with_control};
 
 /// Overlapping boxes of some slides with few different scores, so that there are ties.
@@ -54,7 +54,7 @@ proptest! {
         all in some(), budget in budgets(), control in 0.0..1.0f64, round in 0u32..5,
     ) {
         for rule in every_rule() {
-            let (chosen, control) = choose_with_control(&rule, &all, &budget, round, 4, "seed", control);
+            let (chosen, control) = choose_with_control(&rule, &all, &budget, &turn(round, 4, "seed"), control);
             let both: Vec<&Candidate> = chosen.iter().chain(&control).map(|&i| &all[i]).collect();
             prop_assert!(both.len() <= budget.total as usize, "{:?}", rule);
             for (i, one) in both.iter().enumerate() {
@@ -72,13 +72,13 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_candidates_does_not_matter(all in some(), budget in budgets(), turn in 0usize..60) {
+    fn the_order_of_candidates_does_not_matter(all in some(), budget in budgets(), by in 0usize..60) {
         let mut other: Vec<(usize, Candidate)> = all.iter().cloned().enumerate().rev().collect();
-        other.rotate_left(turn % all.len().max(1));
+        other.rotate_left(by % all.len().max(1));
         let (places, other): (Vec<usize>, Vec<Candidate>) = other.into_iter().unzip();
         for rule in every_rule() {
-            let (chosen, control) = choose_with_control(&rule, &all, &budget, 1, 4, "seed", 0.3);
-            let again = choose_with_control(&rule, &other, &budget, 1, 4, "seed", 0.3);
+            let (chosen, control) = choose_with_control(&rule, &all, &budget, &turn(1, 4, "seed"), 0.3);
+            let again = choose_with_control(&rule, &other, &budget, &turn(1, 4, "seed"), 0.3);
             let back = |list: Vec<usize>| list.into_iter().map(|i| places[i]).collect::<Vec<_>>();
             prop_assert_eq!((chosen, control), (back(again.0), back(again.1)), "{:?}", rule);
         }
@@ -97,7 +97,7 @@ proptest! {
         ];
         for rule in rules {
             let of = |total: u32| {
-                choose(&rule, &all, &Budget { per_slide, ..Budget::of(total) }, 0, 1, "seed")
+                choose(&rule, &all, &Budget { per_slide, ..Budget::of(total) }, &turn(0, 1, "seed"))
             };
             let (fewer, more) = (of(total), of(total + 3));
             prop_assert_eq!(&more[..fewer.len()], &fewer[..], "{:?}", rule);
@@ -109,9 +109,9 @@ proptest! {
     fn slides_do_not_disturb_each_other(all in some()) {
         let own: Vec<Candidate> = all.iter().filter(|c| c.slide == "a").cloned().collect();
         for rule in [Rule::Top, Rule::Random, Rule::PowerBald { beta: 1.0 }] {
-            let chosen = choose(&rule, &all, &Budget::of(1000), 0, 1, "seed");
+            let chosen = choose(&rule, &all, &Budget::of(1000), &turn(0, 1, "seed"));
             let here: Vec<&Candidate> = chosen.iter().map(|&i| &all[i]).filter(|c| c.slide == "a").collect();
-            let alone = choose(&rule, &own, &Budget::of(1000), 0, 1, "seed");
+            let alone = choose(&rule, &own, &Budget::of(1000), &turn(0, 1, "seed"));
             prop_assert_eq!(here, alone.iter().map(|&i| &own[i]).collect::<Vec<_>>(), "{:?}", rule);
         }
     }

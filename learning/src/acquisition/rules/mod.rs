@@ -10,6 +10,7 @@ mod clasp;
 mod class_error;
 mod diverse;
 mod features;
+mod finalists;
 mod herding;
 mod kmeans;
 mod noise;
@@ -21,6 +22,7 @@ mod typiclust;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use finalists::finalists;
 pub use rule::Rule;
 
 use super::describe::Candidate;
@@ -48,19 +50,20 @@ impl Budget {
     }
 }
 
+/// When a choice is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn<'a> {
+    /// 0 at the first choice of a study and `rounds - 1` at the last; only [`Rule::ClaspPe`] looks at it.
+    pub round: u32,
+    /// Choices of the study.
+    pub rounds: u32,
+    /// All chance derives from it; it should name study, site and round.
+    pub seed: &'a str,
+}
+
 /// Indices of the chosen candidates, in order of choice.
-///
-/// `round` is 0 at the first choice of a study and `rounds - 1` at the last; only [`Rule::ClaspPe`] looks at them.
-/// `seed` should name study, site and round.
-pub fn choose(
-    rule: &Rule,
-    candidates: &[Candidate],
-    budget: &Budget,
-    round: u32,
-    rounds: u32,
-    seed: &str,
-) -> Vec<usize> {
-    choose_with_control(rule, candidates, budget, round, rounds, seed, 0.0).0
+pub fn choose(rule: &Rule, candidates: &[Candidate], budget: &Budget, turn: &Turn<'_>) -> Vec<usize> {
+    choose_with_control(rule, candidates, budget, turn, 0.0).0
 }
 
 /// The same with control boxes: what the rule chose, and apart from it `round(control_share * budget)` boxes of the
@@ -69,9 +72,7 @@ pub fn choose_with_control(
     rule: &Rule,
     candidates: &[Candidate],
     budget: &Budget,
-    round: u32,
-    rounds: u32,
-    seed: &str,
+    turn: &Turn<'_>,
     control_share: f64,
 ) -> (Vec<usize>, Vec<usize>) {
     let pool = Pool::new(candidates);
@@ -79,11 +80,11 @@ pub fn choose_with_control(
     // A share that is no number is 0.
     let control = (control_share.clamp(0.0, 1.0) * f64::from(budget.total)).round() as usize;
     selection.limit(control);
-    chance::random(&mut selection, &format!("{seed}/control"));
+    chance::random(&mut selection, &control_seed(turn.seed));
     let control = selection.taken().len();
     selection.limit(budget.total as usize);
     if selection.wanted() > 0 {
-        run(rule, &mut selection, (round, rounds), seed);
+        run(rule, &mut selection, turn);
     }
     selection.take_all(pool.by_score());
     let mut chosen = selection.indices();
@@ -91,7 +92,12 @@ pub fn choose_with_control(
     (rest, chosen)
 }
 
-fn run(rule: &Rule, selection: &mut Selection<'_>, (round, rounds): (u32, u32), seed: &str) {
+/// From what the control boxes are drawn.
+fn control_seed(seed: &str) -> String {
+    format!("{seed}/control")
+}
+
+fn run(rule: &Rule, selection: &mut Selection<'_>, &Turn { round, rounds, seed }: &Turn<'_>) {
     match *rule {
         Rule::Top => {}
         Rule::Random => chance::random(selection, seed),

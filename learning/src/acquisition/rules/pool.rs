@@ -35,6 +35,11 @@ impl<'a> Pool<'a> {
         Self { items, index, slides, slide_of }
     }
 
+    /// Where an item came among the candidates.
+    pub(super) fn place(&self, item: usize) -> usize {
+        self.index[item]
+    }
+
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
@@ -112,7 +117,7 @@ impl<'a> Selection<'a> {
 
     /// The same as places among the candidates as they came.
     pub(super) fn indices(&self) -> Vec<usize> {
-        self.taken.iter().map(|&item| self.pool.index[item]).collect()
+        self.taken.iter().map(|&item| self.pool.place(item)).collect()
     }
 
     /// Chooses an item, if it may be chosen; after a refusal it is not free.

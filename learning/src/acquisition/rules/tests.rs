@@ -12,18 +12,11 @@ use crate::acquisition::PatchBox;
 
 /// A box of eight pixels without features.
 pub(super) fn candidate(slide: &str, x: u32, y: u32, score: f64) -> Candidate {
-    Candidate {
-        slide: slide.to_owned(),
-        patch: PatchBox { x, y, side: 8 },
-        tissue: 1.0,
-        score,
-        foreground: 0.0,
-        border: 0.0,
-        shares: vec![1.0, 0.0, 0.0],
-        class_scores: Vec::new(),
-        feature: Vec::new(),
-        parts: Vec::new(),
-    }
+    Candidate { tissue: 1.0, score, shares: vec![1.0, 0.0, 0.0], ..Candidate::at(slide, PatchBox { x, y, side: 8 }) }
+}
+
+pub(super) fn turn(round: u32, rounds: u32, seed: &str) -> Turn<'_> {
+    Turn { round, rounds, seed }
 }
 
 pub(super) fn every_rule() -> Vec<Rule> {
@@ -63,7 +56,7 @@ fn with_features(features: &[[f32; 2]]) -> Vec<Candidate> {
 }
 
 fn chosen(rule: &Rule, candidates: &[Candidate], total: u32) -> Vec<usize> {
-    choose(rule, candidates, &Budget::of(total), 0, 4, "seed")
+    choose(rule, candidates, &Budget::of(total), &turn(0, 4, "seed"))
 }
 
 #[test]
@@ -130,12 +123,12 @@ fn foreground_random_draws_from_each_area_equally() {
     let rule = Rule::ForegroundRandom { foreground: 2.0 / 3.0 };
     let mut counts = BTreeMap::new();
     for seed in 0..3000 {
-        let first = choose(&rule, &all, &Budget::of(1), 0, 1, &seed.to_string())[0];
+        let first = choose(&rule, &all, &Budget::of(1), &turn(0, 1, &seed.to_string()))[0];
         *counts.entry(first).or_insert(0) += 1;
     }
     assert!((900..1150).contains(&counts[&17]) && (900..1150).contains(&counts[&42]), "{counts:?}");
     let never = Rule::ForegroundRandom { foreground: 0.0 };
-    let order = |rule: &Rule| choose(rule, &all, &Budget::of(100), 0, 1, "7");
+    let order = |rule: &Rule| choose(rule, &all, &Budget::of(100), &turn(0, 1, "7"));
     assert_eq!(order(&never), order(&Rule::Random));
 }
 
@@ -144,7 +137,7 @@ fn foreground_random_draws_in_proportion() {
     let mut all = row(&[1.0; 3]);
     (all[0].foreground, all[1].foreground) = (0.2, 0.6);
     let rule = Rule::ForegroundRandom { foreground: 2.0 };
-    let first = |seed: i32| choose(&rule, &all, &Budget::of(1), 0, 1, &seed.to_string())[0];
+    let first = |seed: i32| choose(&rule, &all, &Budget::of(1), &turn(0, 1, &seed.to_string()))[0];
     let second = (0..2000).filter(|&seed| first(seed) == 1).count();
     assert!((1400..1600).contains(&second), "{second}");
     assert!((0..2000).all(|seed| first(seed) != 2));
@@ -209,7 +202,7 @@ fn near_duplicates_are_left_out() {
     let all = with_features(&[[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [-1.0, 0.0], [0.0, 0.0]]);
     let budget = Budget { min_feature_distance: Some(0.1), ..Budget::of(9) };
     for rule in every_rule() {
-        let mut chosen = choose(&rule, &all, &budget, 0, 1, "seed");
+        let mut chosen = choose(&rule, &all, &budget, &turn(0, 1, "seed"));
         chosen.sort_unstable();
         assert_eq!(chosen.len(), 4, "{rule:?}");
         assert_eq!(chosen[1..], [2, 3, 4], "{rule:?}: a feature of 0 is near nothing");
@@ -225,15 +218,15 @@ fn control_boxes_are_drawn_from_all_before_the_rule_chooses() {
     let mut counts = vec![0; 20];
     for seed in 0..2000 {
         let budget = Budget::of(4);
-        let (chosen, control) = choose_with_control(&Rule::Top, &all, &budget, 0, 1, &seed.to_string(), 0.25);
+        let (chosen, control) = choose_with_control(&Rule::Top, &all, &budget, &turn(0, 1, &seed.to_string()), 0.25);
         let best: Vec<usize> = (0..20).rev().filter(|i| *i != control[0]).take(3).collect();
         assert_eq!((chosen, control.len()), (best, 1));
         counts[control[0]] += 1;
     }
     assert!(counts.iter().all(|n| (60..140).contains(n)), "{counts:?}");
-    let all_control = choose_with_control(&Rule::Top, &all, &Budget::of(4), 0, 1, "", 7.0);
+    let all_control = choose_with_control(&Rule::Top, &all, &Budget::of(4), &turn(0, 1, ""), 7.0);
     assert_eq!((all_control.0.len(), all_control.1.len()), (0, 4));
-    let none = choose_with_control(&Rule::Top, &all, &Budget::of(4), 0, 1, "", f64::NAN);
+    let none = choose_with_control(&Rule::Top, &all, &Budget::of(4), &turn(0, 1, ""), f64::NAN);
     assert_eq!((none.0.len(), none.1.len()), (4, 0));
 }
 
@@ -271,7 +264,7 @@ fn chance_is_the_same_everywhere() {
     let places = (0..19 * 19).map(|i| candidate("s", 8 * (i % 19), 8 * (i / 19), f64::from(i * 7 % 19)));
     let all: Vec<Candidate> = places.map(|c| Candidate { patch: PatchBox { side: 16, ..c.patch }, ..c }).collect();
     let of = |rule: Rule| {
-        let chosen = choose(&rule, &all, &Budget::of(4), 1, 4, "1/site-a/2").into_iter();
+        let chosen = choose(&rule, &all, &Budget::of(4), &turn(1, 4, "1/site-a/2")).into_iter();
         chosen.map(|i| (all[i].patch.x, all[i].patch.y)).collect::<Vec<_>>()
     };
     assert_eq!(of(Rule::Random), RANDOM);

@@ -4,31 +4,37 @@ use std::path::Path;
 
 use consilium_common::{Digest, Plan, SiteId};
 use consilium_learning::dataset::{DataFolder, SlideEntry};
-use consilium_learning::network::random;
+use consilium_learning::network::{InputScale, random};
 use consilium_learning::scan::colour_class;
 use consilium_learning::slides::{open_slide, read_at, read_mask_at, size_at};
 use consilium_learning::tissue::TissueMask;
+use consilium_learning::training::TrainingImage;
 use image::{GrayImage, RgbImage};
 
 use crate::experiment::ExperimentError;
 
 /// A field with its truth, at the plan's spacing.
-pub(super) struct Field {
-    pub(super) name: String,
+pub(crate) struct Field {
+    pub(crate) name: String,
     /// How far the disease is, if slides.csv says.
-    pub(super) stage: Option<String>,
-    pub(super) image: RgbImage,
+    pub(crate) stage: Option<String>,
+    pub(crate) image: RgbImage,
     /// The class of every pixel; 255 is not labelled.
-    pub(super) labels: GrayImage,
+    pub(crate) labels: GrayImage,
     /// 1 on tissue, else 0.
-    pub(super) tissue: Vec<u8>,
+    pub(crate) tissue: Vec<u8>,
     /// Black, white, or ordinary, as UGA's filters want it.
-    pub(super) colour: Vec<u8>,
+    pub(crate) colour: Vec<u8>,
 }
 
 impl Field {
+    /// To learn from whole.
+    pub(crate) fn whole(&self) -> TrainingImage {
+        TrainingImage { image: self.image.clone(), labels: self.labels.clone(), input: InputScale::RGB_TO_01 }
+    }
+
     /// Names everything that the field holds.
-    pub(super) fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         let mut bytes = self.image.as_raw().clone();
         bytes.extend_from_slice(self.labels.as_raw());
         bytes.extend_from_slice(&self.tissue);
@@ -38,19 +44,16 @@ impl Field {
 }
 
 /// A site and its fields, by name.
-pub(super) struct Site {
-    pub(super) id: SiteId,
-    pub(super) central: bool,
-    pub(super) fields: Vec<Field>,
+pub(crate) struct Site {
+    pub(crate) id: SiteId,
+    pub(crate) central: bool,
+    pub(crate) fields: Vec<Field>,
 }
 
 impl Site {
     /// Reads all slides of a data folder that have masks.
-    pub(super) fn load(id: SiteId, central: bool, folder: &Path, plan: &Plan) -> Result<Self, ExperimentError> {
-        let data = DataFolder::open(folder)?;
-        let masked = data.slides.iter().filter(|slide| slide.mask.is_some());
-        let fields = masked.map(|slide| field(slide, plan).map_err(|why| unusable(&slide.path, &why)));
-        let fields = fields.collect::<Result<Vec<_>, _>>()?;
+    pub(crate) fn load(id: SiteId, central: bool, folder: &Path, plan: &Plan) -> Result<Self, ExperimentError> {
+        let fields = fields_of(folder, plan)?;
         if fields.len() < 2 {
             return Err(unusable(
                 folder,
@@ -62,7 +65,7 @@ impl Site {
 
     /// Indices of the fields that are held out in a fold, and of the others. Every field is held out in one fold, and
     /// each stage is divided evenly among the folds.
-    pub(super) fn split(&self, seed: u64, fold: usize, folds: usize) -> (Vec<usize>, Vec<usize>) {
+    pub(crate) fn split(&self, seed: u64, fold: usize, folds: usize) -> (Vec<usize>, Vec<usize>) {
         let mut order: Vec<usize> = (0..self.fields.len()).collect();
         // Each field's place in the order is a draw of its own, whatever fields there are beside it.
         let draw = |field: &Field| random::seed(&format!("{seed}/{}/{}", self.id, field.name));
@@ -76,6 +79,13 @@ impl Site {
         others.sort_unstable();
         (held_out, others)
     }
+}
+
+/// All slides of a data folder that have masks.
+pub(crate) fn fields_of(folder: &Path, plan: &Plan) -> Result<Vec<Field>, ExperimentError> {
+    let data = DataFolder::open(folder)?;
+    let masked = data.slides.iter().filter(|slide| slide.mask.is_some());
+    masked.map(|slide| field(slide, plan).map_err(|why| unusable(&slide.path, &why))).collect()
 }
 
 fn unusable(path: &Path, why: &str) -> ExperimentError {

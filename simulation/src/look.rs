@@ -1,38 +1,41 @@
 //! What an ensemble says of one field, member by member: tiles, weights and sums are those of a scan, kept apart by member
-//! because every rule wants other figures of them. Fields are at least as large as a tile, which [`super::fields`] checks.
+//! because every rule wants other figures of them. Fields are at least as large as a tile, which [`crate::fields`] checks.
 
+use consilium_common::bundle::Averaging;
 use consilium_common::plan::ScanSettings;
 use consilium_learning::engine::{Engine, predict_all};
 use consilium_learning::network::InputScale;
 use consilium_learning::scan::{Strip, gaussian_weights, tile_starts};
-use consilium_learning::uncertainty::{predictive_entropy, uncertainty};
+use consilium_learning::uncertainty::{Combiner, RowOutput};
 use image::{Rgb, RgbImage, imageops};
 
-use super::fields::Field;
 use crate::experiment::ExperimentError;
+use crate::fields::Field;
 
 /// A field as an ensemble sees it.
-pub(super) struct Look {
-    pub(super) members: usize,
-    pub(super) classes: usize,
+pub(crate) struct Look {
+    pub(crate) members: usize,
+    pub(crate) classes: usize,
     /// `[members, classes, height, width]`; background where there is no tissue.
-    pub(super) probabilities: Vec<f32>,
+    pub(crate) probabilities: Vec<f32>,
     /// Labels, UGA's uncertainty, entropy and probabilities, as a scan gives them.
-    pub(super) strip: Strip,
+    pub(crate) strip: Strip,
 }
 
 /// Predicts a field with all members.
-pub(super) fn look(engine: &Engine, settings: &ScanSettings, field: &Field) -> Result<Look, ExperimentError> {
+pub(crate) fn look(engine: &Engine, settings: &ScanSettings, field: &Field) -> Result<Look, ExperimentError> {
     let predictor = engine.predictor();
     let (members, classes) = (predictor.members(), predictor.classes());
     let (width, height) = field.image.dimensions();
     let (wide, pixels) = (width as usize, width as usize * height as usize);
     let tile = settings.tile_px;
-    let (side, weights) = (tile as usize, gaussian_weights(tile));
+    let (rows, columns) = (tile_starts(height, tile, settings.step), tile_starts(width, tile, settings.step));
+    let side = tile as usize;
+    let weights = if rows.len() * columns.len() > 1 { gaussian_weights(tile) } else { vec![1.0; side * side] };
     let (mut sums, mut total) = (vec![0.0f32; members * classes * pixels], vec![0.0f32; pixels]);
     let mut outputs = vec![Vec::new(); members];
-    for y in tile_starts(height, tile, settings.step) {
-        for x in tile_starts(width, tile, settings.step) {
+    for &y in &rows {
+        for &x in &columns {
             let shown = (tile.min(width - x) as usize, tile.min(height - y) as usize);
             let at = |row: usize| (y as usize + row) * wide + x as usize;
             let on_tissue: usize =
@@ -52,18 +55,19 @@ pub(super) fn look(engine: &Engine, settings: &ScanSettings, field: &Field) -> R
             }
         }
     }
-    let seen: Vec<bool> = total.iter().zip(&field.tissue).map(|(&w, &t)| w > 0.0 && t != 0).collect();
+    let seen: Vec<u8> = total.iter().zip(&field.tissue).map(|(&w, &t)| u8::from(w > 0.0 && t != 0)).collect();
+    let scale: Vec<f32> = total.iter().map(|&weight| if weight > 0.0 { weight.recip() } else { 0.0 }).collect();
+    let strip = strip(field, &sums, &scale, &seen, members, classes);
     for (plane, sums) in sums.chunks_exact_mut(pixels).enumerate() {
         let background = if plane % classes == 0 { 1.0 } else { 0.0 };
-        for ((sum, weight), &seen) in sums.iter_mut().zip(&total).zip(&seen) {
-            *sum = if seen { *sum / weight } else { background };
+        for ((sum, scale), &seen) in sums.iter_mut().zip(&scale).zip(&seen) {
+            *sum = if seen != 0 { *sum * scale } else { background };
         }
     }
     if sums.iter().any(|p| !p.is_finite()) {
         let why = format!("the networks say no number of field {}; lower the learning rate", field.name);
         return Err(ExperimentError::Usage(why));
     }
-    let strip = strip(field, &sums, &seen, members, classes);
     Ok(Look { members, classes, probabilities: sums, strip })
 }
 
@@ -82,27 +86,24 @@ fn cut(image: &RgbImage, x: u32, y: u32, side: u32) -> RgbImage {
     tile
 }
 
-fn strip(field: &Field, probabilities: &[f32], seen: &[bool], members: usize, classes: usize) -> Strip {
+/// What a scan keeps of the field: `sums` are the members' weighted probabilities, `scale` undoes the weights.
+fn strip(field: &Field, sums: &[f32], scale: &[f32], seen: &[u8], members: usize, classes: usize) -> Strip {
     let (width, height) = field.image.dimensions();
     let pixels = seen.len();
     let mut strip = Strip::background(0, height, width, classes);
     strip.colour.clone_from(&field.colour);
-    strip.tissue = seen.iter().map(|&seen| u8::from(seen)).collect();
-    strip.uncertainty = uncertainty(probabilities, members, classes);
-    strip.entropy = predictive_entropy(probabilities, members, classes);
-    let mean = |class: usize, i: usize| {
-        (0..members).map(|member| probabilities[(member * classes + class) * pixels + i]).sum::<f32>() / members as f32
+    strip.tissue.copy_from_slice(seen);
+    let mut probabilities = vec![0.0; (classes - 1) * pixels];
+    let mut out = RowOutput {
+        labels: &mut strip.labels,
+        uncertainty: &mut strip.uncertainty,
+        entropy: &mut strip.entropy,
+        probabilities: &mut probabilities,
     };
-    for i in (0..pixels).filter(|&i| seen[i]) {
-        let mut best = (0, mean(0, i));
-        for class in 1..classes {
-            let p = mean(class, i);
-            strip.probabilities[class - 1][i] = p;
-            if p > best.1 {
-                best = (class, p);
-            }
-        }
-        strip.labels[i] = u8::try_from(best.0).unwrap_or(u8::MAX);
+    let plane = |member: usize, class: usize| &sums[(member * classes + class) * pixels..][..pixels];
+    Combiner::new(members, classes, Averaging::Probabilities).run(plane, scale, seen, &mut out);
+    for (plane, values) in strip.probabilities.iter_mut().zip(probabilities.chunks_exact(pixels)) {
+        plane.copy_from_slice(values);
     }
-    strip
+    strip.as_stored()
 }

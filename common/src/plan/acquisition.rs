@@ -1,0 +1,164 @@
+//! The plan's settings for what a site asks of its pathologist, and what it rehearses beside the answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::{fraction, half, is_zero};
+use crate::error::Invalid;
+use crate::limits;
+
+/// The rule that chooses patches, by the name that it has everywhere. Boxes lie on a grid of half a patch and are scored by
+/// the mean of a map over tissue, unless said otherwise; `learning` documents formulas and sources.
+/// Plans that were made before two rules had their names of now are read, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Score {
+    /// UGA's own: 100 x pixels above 0.8 of the patch's maximum + sum, on the 8-bit map, its own grid and filters.
+    Uga,
+    /// The highest mean of UGA's uncertainty, in float.
+    #[serde(alias = "mean-uncertainty")]
+    UgaMean,
+    /// The highest mean of the predictive entropy.
+    #[serde(alias = "mean-entropy")]
+    Entropy,
+    /// The same over predicted foreground.
+    EntropyForeground,
+    /// The same over a band around predicted boundaries.
+    EntropyBorder,
+    /// The same over the most uncertain tenth.
+    EntropyTop,
+    /// The highest mean divergence from the ensemble's mean to its members.
+    Kl,
+    /// The smallest gap between the two most probable classes.
+    Margin,
+    /// The lowest probability of the most probable class.
+    LeastConfidence,
+    /// Class-stratified power predictive entropy with a schedule over the rounds.
+    ClaspPe,
+    /// Uniform random among boxes with enough tissue: the control.
+    Random,
+    /// Random: from all boxes, by predicted foreground and by its border in equal parts.
+    ForegroundRandom,
+}
+
+impl Score {
+    /// Every rule, in the order of the documentation.
+    pub const ALL: [Self; 12] = [
+        Self::Uga,
+        Self::UgaMean,
+        Self::Entropy,
+        Self::EntropyForeground,
+        Self::EntropyBorder,
+        Self::EntropyTop,
+        Self::Kl,
+        Self::Margin,
+        Self::LeastConfidence,
+        Self::ClaspPe,
+        Self::Random,
+        Self::ForegroundRandom,
+    ];
+
+    /// Its name in plans and on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uga => "uga",
+            Self::UgaMean => "uga-mean",
+            Self::Entropy => "entropy",
+            Self::EntropyForeground => "entropy-foreground",
+            Self::EntropyBorder => "entropy-border",
+            Self::EntropyTop => "entropy-top",
+            Self::Kl => "kl",
+            Self::Margin => "margin",
+            Self::LeastConfidence => "least-confidence",
+            Self::ClaspPe => "clasp-pe",
+            Self::Random => "random",
+            Self::ForegroundRandom => "foreground-random",
+        }
+    }
+
+    /// The rule of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|score| score.name() == name)
+    }
+}
+
+/// How patches are chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acquisition {
+    /// The rule.
+    pub score: Score,
+    /// Patches that a site's pathologist is asked to correct in one round.
+    pub budget: u32,
+    /// Of each slide no more than so many of them in one round; left out: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_slide: Option<u32>,
+    /// Share of the budget that is drawn at random instead of chosen, from all boxes that were not asked about before, and
+    /// never trained on: the control patches, on which a generation is measured beside what the rule picked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub control_share: f64,
+    /// Side of a patch in pixels at the plan's spacing.
+    pub patch_px: u32,
+    /// Boxes with a smaller share of tissue than this are not candidates.
+    #[serde(default = "half")]
+    pub min_tissue: f64,
+}
+
+impl Acquisition {
+    /// A rule with its budget, the side of a patch and the least share of tissue; no bound a slide, no control patches.
+    pub fn new(score: Score, budget: u32, patch_px: u32, min_tissue: f64) -> Self {
+        Self { score, budget, per_slide: None, control_share: 0.0, patch_px, min_tissue }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        if self.budget > limits::MAX_BUDGET {
+            return Err(Invalid::new(
+                "acquisition.budget",
+                format!("{} is more than {}", self.budget, limits::MAX_BUDGET),
+            ));
+        }
+        if !(16..=limits::MAX_TILE_PX).contains(&self.patch_px) {
+            return Err(Invalid::new("acquisition.patch_px", format!("needs 16 to {}", limits::MAX_TILE_PX)));
+        }
+        if self.per_slide == Some(0) {
+            return Err(Invalid::new("acquisition.per_slide", "0 would ask for nothing; leave it out for no bound"));
+        }
+        fraction("acquisition.control_share", self.control_share)?;
+        if self.control_share > 0.0 && self.budget > 0 && (self.control_share * f64::from(self.budget)).round() == 0.0 {
+            let why = format!("{} of a budget of {} is no patch; raise one", self.control_share, self.budget);
+            return Err(Invalid::new("acquisition.control_share", why));
+        }
+        fraction("acquisition.min_tissue", self.min_tissue)
+    }
+}
+
+/// Rehearsal: beside its corrections a site learns from boxes of its own slides with the labels of the generation that it
+/// begins with, where that is sure, so that a few patches do not make it forget what they do not show.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rehearsal {
+    /// Boxes a round, as large as patches; 0 is off.
+    pub patches: u32,
+    /// Pixels whose predictive entropy is a larger share of the largest possible are left unlabelled.
+    pub max_entropy: f64,
+}
+
+impl Default for Rehearsal {
+    fn default() -> Self {
+        Self { patches: 0, max_entropy: half() }
+    }
+}
+
+impl Rehearsal {
+    /// True where nothing is rehearsed.
+    pub fn is_off(&self) -> bool {
+        self.patches == 0
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        if self.patches > limits::MAX_BUDGET {
+            let why = format!("{} is more than {}", self.patches, limits::MAX_BUDGET);
+            return Err(Invalid::new("rehearsal.patches", why));
+        }
+        fraction("rehearsal.max_entropy", self.max_entropy)
+    }
+}

@@ -1,0 +1,42 @@
+//! Which candidates of one slide can be among those that a rule chooses from all slides, so that the others need not be
+//! kept until all slides are there.
+
+use std::collections::BTreeSet;
+
+use super::noise::shuffled;
+use super::pool::Pool;
+use super::{Candidate, Rule, Turn, chance, clasp, control_seed, power};
+
+/// Places of the candidates, all of one slide, that [`super::choose_with_control`] could take with so many boxes in all,
+/// some of them `control` or none, whatever the candidates of other slides, in rising order. `blocked` is how many candidates a chosen box can overlap,
+/// itself included. Of rules that weigh all candidates against each other it is every candidate.
+///
+/// A rule takes from queues, each in the order of a key that hangs on the candidate alone, what neither is taken nor
+/// overlaps what is. What is passed over on a slide overlaps one of its chosen boxes, and those are no more than the
+/// budget; so nothing is taken beyond the first `budget * blocked` of a queue.
+pub(in crate::acquisition) fn finalists(
+    rule: &Rule,
+    candidates: &[Candidate],
+    (total, control): (u32, bool),
+    blocked: usize,
+    turn: &Turn<'_>,
+) -> Vec<usize> {
+    let pool = Pool::new(candidates);
+    let mut queues = match *rule {
+        Rule::Top => Vec::new(),
+        Rule::Random => vec![shuffled(&pool, turn.seed)],
+        Rule::ForegroundRandom { .. } => chance::areas(&pool, turn.seed).into(),
+        Rule::ClaspPe { beta_first, beta_last, .. } => {
+            clasp::queues(&pool, clasp::beta(beta_first, beta_last, turn.round, turn.rounds), turn.seed)
+        }
+        Rule::PowerBald { beta } => vec![power::queue(&pool, beta, turn.seed)],
+        _ => return (0..candidates.len()).collect(),
+    };
+    queues.push(pool.by_score());
+    queues.extend(control.then(|| shuffled(&pool, &control_seed(turn.seed))));
+    let depth = (total as usize).saturating_mul(blocked);
+    let taken: BTreeSet<usize> = queues.iter().flat_map(|queue| queue.iter().take(depth)).copied().collect();
+    let mut places: Vec<usize> = taken.into_iter().map(|item| pool.place(item)).collect();
+    places.sort_unstable();
+    places
+}

@@ -1,0 +1,122 @@
+//! Which boxes a site of a comparison is asked about.
+
+use consilium_common::plan::{Acquisition, UNLABELLED};
+use consilium_learning::acquisition::{
+    self, Aggregation, Budget, Candidate, Layout, Method, PatchBox, Rule, Turn, candidates, choose, describe,
+};
+use consilium_learning::metrics::Confusion;
+use consilium_learning::network::{Features, InputScale, Predictor};
+use consilium_learning::uncertainty::{UncertaintyMap, uncertainty_map};
+
+use super::arms::{Arm, Kind};
+use super::world::{Asked, World, boxes_of, labelled, wrong};
+use crate::experiment::ExperimentError;
+use crate::fields::{Field, Site};
+use crate::look::{Look, look};
+
+impl World<'_> {
+    /// The boxes that a site is asked about.
+    #[expect(clippy::too_many_arguments, reason = "what a choice depends on")]
+    pub(super) fn ask(
+        &self,
+        arm: &Arm,
+        site: usize,
+        looks: &[Look],
+        before: &[Asked],
+        budget: u32,
+        round: u32,
+        seed: &str,
+    ) -> Result<Vec<Asked>, ExperimentError> {
+        let learn = &self.splits[site].1;
+        let fields = &self.setting.sites[site].fields;
+        let by_name = |name: &str| learn.iter().copied().find(|&field| fields[field].name == name);
+        let taken = |field: usize| boxes_of(before, field);
+        let turn = Turn { round, rounds: self.setting.rounds, seed };
+        let chosen: Vec<(String, PatchBox)> = match &arm.kind {
+            Kind::Full => Vec::new(),
+            Kind::Study(score) => {
+                let settings = Acquisition { score: *score, budget, ..self.setting.plan.acquisition.clone() };
+                let mut all = Vec::new();
+                for (&field, look) in learn.iter().zip(looks) {
+                    let strip = labelled(&look.strip, &fields[field]);
+                    all.extend(candidates(&strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?);
+                }
+                acquisition::select(&all, &settings, &turn).patches.into_iter().map(|c| (c.slide, c.patch)).collect()
+            }
+            Kind::Rule(Method { rule, map, aggregation }) => {
+                let mut all = Vec::new();
+                for (place, (&field, look)) in learn.iter().zip(looks).enumerate() {
+                    let mut found = self.described(*map, *aggregation, &fields[field], look);
+                    found.retain(|candidate| !taken(field).iter().any(|other| other.overlaps(&candidate.patch)));
+                    if rule.needs_features() {
+                        self.fill_features(site, place, &mut found);
+                    }
+                    all.extend(found);
+                }
+                let rule = match rule {
+                    Rule::ClassError { foreground_weight, .. } => {
+                        Rule::ClassError { errors: self.class_errors()?.clone(), foreground_weight: *foreground_weight }
+                    }
+                    other => other.clone(),
+                };
+                let per_slide = self.setting.plan.acquisition.per_slide;
+                let budget = Budget { per_slide, ..Budget::of(budget) };
+                let places = choose(&rule, &all, &budget, &turn);
+                places.into_iter().map(|place| (all[place].slide.clone(), all[place].patch)).collect()
+            }
+        };
+        Ok(chosen.into_iter().filter_map(|(name, patch)| Some(Asked { field: by_name(&name)?, patch })).collect())
+    }
+
+    fn layout(&self, aggregation: Aggregation) -> Layout {
+        let Acquisition { patch_px: side, min_tissue, .. } = self.setting.plan.acquisition;
+        Layout { side, stride: side / 2, min_tissue, aggregation }
+    }
+
+    fn described(&self, map: UncertaintyMap, aggregation: Aggregation, field: &Field, look: &Look) -> Vec<Candidate> {
+        let map = uncertainty_map(map, &look.probabilities, look.members, look.classes);
+        // There is no answer for what is not labelled.
+        let excluded: Vec<u8> = field.labels.as_raw().iter().map(|&l| u8::from(l == UNLABELLED)).collect();
+        let mean = look.strip.mean();
+        let seen = acquisition::Field::of_strip(&look.strip, &field.name, &map, &mean, &excluded);
+        describe(&seen, &self.layout(aggregation))
+    }
+
+    /// Features are those of the first ensemble's first member: what is alike stays alike while it learns.
+    fn fill_features(&self, site: usize, place: usize, candidates: &mut [Candidate]) {
+        let features = &self.features.get_or_init(|| self.all_features())[site][place];
+        for candidate in candidates {
+            let PatchBox { x, y, side } = candidate.patch;
+            let half = side / 2;
+            candidate.feature = features.mean(x, y, side);
+            candidate.parts = [(0, 0), (half, 0), (0, half), (half, half)]
+                .map(|(dx, dy)| features.mean(x + dx, y + dy, half))
+                .to_vec();
+        }
+    }
+
+    fn all_features(&self) -> Vec<Vec<Features>> {
+        let predictor = Predictor::of_members(&self.setting.plan.architecture, &self.first[..1]);
+        let of_site = |(site, (_, learn)): (&Site, &(Vec<usize>, Vec<usize>))| {
+            let fields = learn.iter().filter(|_| !site.central).map(|&field| &site.fields[field].image);
+            fields.map(|image| predictor.features(0, image, &InputScale::RGB_TO_01)).collect()
+        };
+        self.setting.sites.iter().zip(&self.splits).map(of_site).collect()
+    }
+
+    fn class_errors(&self) -> Result<&Vec<u64>, ExperimentError> {
+        if let Some(errors) = self.errors.get() {
+            return Ok(errors);
+        }
+        let (engine, classes) = (self.engine(&self.first)?, self.setting.plan.architecture.classes);
+        let mut confusion = Confusion::new(classes);
+        for (site, (_, learn)) in self.setting.sites.iter().zip(&self.splits).filter(|(site, _)| site.central) {
+            for &field in learn {
+                let look = look(&engine, &self.setting.plan.scan, &site.fields[field])?;
+                confusion.add(&look.strip.labels, site.fields[field].labels.as_raw());
+            }
+        }
+        let errors = (0..classes).map(|class| confusion.false_negatives(class)).collect();
+        Ok(self.errors.get_or_init(|| errors))
+    }
+}
