@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use consilium_common::plan::Score;
 use consilium_learning::engine::Device;
 
+use crate::active::{ActiveOptions, Strategy};
 use crate::compare::CompareOptions;
 use crate::experiment::{Options, Source};
 use crate::mosaic::MosaicOptions;
@@ -66,6 +67,45 @@ enum Command {
         #[arg(long, default_value_t = Device::Auto)]
         device: Device,
     },
+    /// Active learning on pictures with masks, in the words of MONAI's tutorial.
+    ///
+    /// One network learns from an initial pool of pictures; after each training a strategy asks for more by how unsure the
+    /// network is of them, in passes of Monte Carlo dropout, and training goes on. Beside the strategies one network learns
+    /// from all pictures at once. A fifth of the pictures is for validation, which chooses the best network of a
+    /// training, and a fifth for the test. What is finished is kept in --out, with the pools as JSON: run it again to go on,
+    /// or with more iterations or strategies.
+    ActiveLearning {
+        /// A data folder (slides/, masks/), or a folder of data folders, whose pictures are taken together.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Trainings of each strategy, the first on the initial pool.
+        #[arg(long, value_name = "N", default_value_t = 6)]
+        active_iters: u32,
+        /// Pictures that are labelled at the start.
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        initial_pool: u32,
+        /// Pictures that are asked for after each training, as long as there are any.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        queries: u32,
+        /// How pictures are asked for; several are compared.
+        #[arg(long, value_delimiter = ',', default_value = "variance,random")]
+        strategy: Vec<Strategy>,
+        /// Passes of Monte Carlo dropout.
+        #[arg(long, value_name = "T", default_value_t = 10)]
+        mc_number: u32,
+        /// Share of channels that a pass leaves out.
+        #[arg(long, value_name = "P", default_value_t = 0.2)]
+        dropout_ratio: f64,
+        /// Optimiser steps of each training [default: those of --plan, else 200].
+        #[arg(long, value_name = "N")]
+        steps: Option<u32>,
+        /// Epochs between validations.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        val_interval: u32,
+        /// What computes: auto, cpu, onnx, cuda:N, or in a program built with it libtorch.
+        #[arg(long, default_value_t = Device::Auto)]
+        device: Device,
+    },
     /// Draws centres with rare tumour, to compare acquisition rules on.
     ///
     /// Five centres in the shape of Camelyon17: slides with no tumour, with isolated tumour cells (clusters under 0.2 mm),
@@ -118,6 +158,8 @@ pub enum Action {
     Compare(Box<CompareOptions>),
     /// The report of a comparison's folder again.
     Render(PathBuf),
+    /// Active learning on one folder.
+    ActiveLearning(Box<ActiveOptions>),
     /// A big slide.
     Mosaic(MosaicOptions),
     /// Centres with rare tumour.
@@ -141,8 +183,8 @@ struct Choices {
     /// Patches that each site is asked to correct in a round [default: 5; to compare: 5,10].
     #[arg(long, value_name = "K", global = true, value_delimiter = ',')]
     budget: Vec<u32>,
-    /// How patches are chosen: uga, mean-uncertainty, mean-entropy or random [default: mean-uncertainty]; `compare` knows
-    /// more.
+    /// How patches are chosen: uga, uga-mean, entropy, entropy-foreground, entropy-border, entropy-top, kl, margin,
+    /// least-confidence, clasp-pe, random or foreground-random [default: uga-mean]; `compare` knows more.
     #[arg(long, value_name = "RULE", global = true, value_delimiter = ',')]
     acquisition: Vec<String>,
     /// Networks in the ensemble [default: 5].
@@ -163,14 +205,36 @@ struct Choices {
 const SEED: u64 = 1;
 
 fn score(text: &str) -> Result<Score, clap::Error> {
-    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| {
-        let why = format!("--acquisition {text}: use uga, mean-uncertainty, mean-entropy or random");
-        wrong(ErrorKind::InvalidValue, &why)
+    Score::named(text).ok_or_else(|| {
+        let names = Score::ALL.map(Score::name).join(", ");
+        wrong(ErrorKind::InvalidValue, &format!("--acquisition {text}: use one of {names}"))
     })
 }
 
 fn wrong(kind: ErrorKind, why: &str) -> clap::Error {
     Cli::command().error(kind, why)
+}
+
+impl Choices {
+    /// Refuses what means nothing where there is no federation.
+    fn only_for_federations(&self) -> Result<(), clap::Error> {
+        let given = [
+            ("--sites", self.sites.is_some()),
+            ("--rounds", self.rounds.is_some()),
+            ("--budget", !self.budget.is_empty()),
+            ("--acquisition", !self.acquisition.is_empty()),
+            ("--members", self.members.is_some()),
+            ("--quick", self.quick),
+            ("--keep", self.keep),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => {
+                let why = format!("{name} means nothing to active-learning; see its own --help");
+                Err(wrong(ErrorKind::ArgumentConflict, &why))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl Cli {
@@ -199,6 +263,36 @@ impl Cli {
                     members: choices.members,
                     quick: choices.quick,
                     plan: choices.plan,
+                    device,
+                })));
+            }
+            Some(Command::ActiveLearning {
+                data,
+                active_iters,
+                initial_pool,
+                queries,
+                strategy: strategies,
+                mc_number,
+                dropout_ratio,
+                steps,
+                val_interval,
+                device,
+            }) => {
+                choices.only_for_federations()?;
+                let (out, seed, plan) = (choices.out, choices.seed, choices.plan);
+                return Ok(Action::ActiveLearning(Box::new(ActiveOptions {
+                    data,
+                    out,
+                    seed,
+                    active_iters,
+                    initial_pool,
+                    queries,
+                    strategies,
+                    mc_number,
+                    dropout_ratio,
+                    steps,
+                    val_interval,
+                    plan,
                     device,
                 })));
             }
@@ -271,7 +365,7 @@ mod tests {
         assert_eq!((options.seed, options.acquisition, options.quick), (3, Some(Score::Random), true));
         assert_eq!(parse("x --sites 3").unwrap().sites, Some(3));
         let wrong = parse("x --acquisition best").unwrap_err().to_string();
-        assert!(wrong.contains("mean-uncertainty"), "{wrong}");
+        assert!(wrong.contains("uga-mean"), "{wrong}");
         assert!(parse("x --plan p.toml --rounds 2").is_err());
         assert!(parse("x --budget 5,10").unwrap_err().to_string().contains("compare"));
     }
@@ -293,6 +387,19 @@ mod tests {
         assert_eq!(parse("x draw --out d --seed 9 --sites 3 --slides 8"), Action::Draw(expected));
         let usual = DrawOptions { out: "d".into(), seed: SEED, sites: 5, slides: 8 };
         assert_eq!(parse("x draw --out d"), Action::Draw(usual));
+    }
+
+    #[test]
+    fn active_learning_has_the_words_of_its_model() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().action();
+        let line = "x active-learning --data d --active-iters 3 --initial-pool 4 --queries 2 --strategy random,bald \
+                    --mc-number 5 --dropout-ratio 0.3 --steps 30 --val-interval 7 --seed 9 --out o";
+        let Action::ActiveLearning(options) = parse(line).unwrap() else { panic!("another action") };
+        assert_eq!((options.active_iters, options.initial_pool, options.queries, options.mc_number), (3, 4, 2, 5));
+        assert_eq!((options.steps, options.val_interval, options.seed), (Some(30), 7, Some(9)));
+        assert_eq!(options.strategies, [Strategy::Random, Strategy::Bald]);
+        let error = parse("x active-learning --data d --members 3").unwrap_err();
+        assert!(error.to_string().contains("--members means nothing"), "{error}");
     }
 
     #[test]

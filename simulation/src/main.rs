@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::Parser;
+use consilium_simulation::active::learn;
 use consilium_simulation::cli::{Action, Cli};
 use consilium_simulation::compare::{CompareOptions, Compared, compare, render};
 use consilium_simulation::experiment::{ExperimentError, Finished, Options, dice_table, run};
@@ -41,6 +42,12 @@ fn main() -> ExitCode {
         }),
         Action::Render(folder) => {
             render(&folder).map(|done| println!("{}\nReport: {}", done.table, done.report.display()))
+        }
+        Action::ActiveLearning(options) => {
+            until_stopped(|shutdown| Box::pin(learn(*options, command, shutdown))).map(|done| {
+                println!("\n{}", done.table);
+                println!("{:.1} minutes. Report: {}", done.seconds / 60.0, done.report.display());
+            })
         }
         Action::Mosaic(options) => make_mosaic(&options),
         Action::Draw(options) => make_centres(&options),

@@ -20,6 +20,32 @@ pub fn train_member(
     seed: u64,
     progress: &(dyn Fn(u32, f32) -> bool + Sync),
 ) -> Result<TrainedMember, TrainingError> {
+    train_member_watched(trainer, arch, start, images, settings, seed, progress, None)
+}
+
+/// Who looks at the weights of a training under way.
+pub struct Watch<'a> {
+    /// Steps between looks; there is one after the last step, too.
+    pub every: u32,
+    /// Hears of the steps done and the weights, and stops the training by answering false.
+    pub seen: &'a mut dyn FnMut(u32, &MemberWeights) -> bool,
+}
+
+/// The same with a look at the weights on the way.
+///
+/// # Errors
+/// As for [`train_member`].
+#[expect(clippy::too_many_arguments, reason = "what a training depends on")]
+pub fn train_member_watched(
+    trainer: Trainer,
+    arch: &Architecture,
+    start: &MemberWeights,
+    images: &[TrainingImage],
+    settings: &Training,
+    seed: u64,
+    progress: &(dyn Fn(u32, f32) -> bool + Sync),
+    mut watch: Option<Watch<'_>>,
+) -> Result<TrainedMember, TrainingError> {
     check(arch, images, settings)?;
     if !start.fits(arch) {
         return Err(TrainingError::Start);
@@ -37,7 +63,14 @@ pub fn train_member(
         if (step + 1).is_multiple_of(cycle) && step + 1 < settings.iterations {
             earlier.push(learner.weights()?);
         }
-        if !progress(step + 1, loss) {
+        let last = step + 1 == settings.iterations;
+        let go_on = match &mut watch {
+            Some(watch) if last || (step + 1).is_multiple_of(watch.every.max(1)) => {
+                (watch.seen)(step + 1, &learner.weights()?)
+            }
+            _ => true,
+        };
+        if !progress(step + 1, loss) || !go_on {
             return Err(TrainingError::Stopped(step + 1));
         }
     }

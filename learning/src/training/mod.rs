@@ -23,7 +23,7 @@ use crate::network::{InputScale, MemberWeights, random};
 
 pub use error::TrainingError;
 pub use learner::Trainer;
-pub use member::train_member;
+pub use member::{Watch, train_member, train_member_watched};
 pub use speed::training_speed;
 
 /// One image to learn from, at the plan's spacing: a corrected patch, or a whole slide with its reference mask.
