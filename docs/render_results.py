@@ -6,7 +6,7 @@
     python3 docs/render_results.py --take DIR docs/results/NAME.json  # takes what tables need from a comparison's folder
 
 A table stands between two lines, `<!-- table: docs/results/NAME.json KIND -->` and `<!-- end -->`. KIND is `arms` (which may be
-left out), `maps` or `command`. Nothing but Python's own library is needed.
+left out), `stages`, `maps` or `command`. Nothing but Python's own library is needed.
 """
 
 import argparse
@@ -68,6 +68,10 @@ def taken(folder):
         "ece": short(row["ece"]),
         "foreground": short(row["foreground_efficiency"]),
     } | {key: short(row[key]) for key in ("false_positive",) if key in row}
+    stages = lambda row: [
+        {"stage": of["stage"], "dice": short(of["dice"]), "false_positive": short(of["false_positive"])}
+        for of in row.get("stages", [])
+    ]
     arm = lambda arm: {
         "arm": arm["arm"],
         "area": short(arm["area"]),
@@ -82,7 +86,7 @@ def taken(folder):
         "seeds": summary["seeds"],
         "folds": summary["folds"],
         "rounds": terms["rounds"],
-        "rows": [row(of) for of in summary["rows"]],
+        "rows": [row(of) | ({"stages": stages(of)} if stages(of) else {}) for of in summary["rows"]],
         "arms": [arm(of) for of in summary["arms"]],
         "maps": [the_map(of) for of in summary["maps"]],
     }
@@ -182,6 +186,27 @@ def arms_table(results):
     return lines(headings, rows)
 
 
+def stages_table(results):
+    """Arms by stage of disease at the largest budget, in the order of the comparison; of a stage without foreground in truth
+    the share of its tissue that is called foreground.
+
+    >>> stage = lambda name, dice, wrong: {"stage": name, "dice": dice, "false_positive": wrong}
+    >>> rows = [{"arm": "uga", "budget": 5, "stages": [stage("negative", None, [0.01, 0, 0.02]), stage("micro", [0.25] * 3, None)]}]
+    >>> print(stages_table({"rows": rows}), end="")
+    <BLANKLINE>
+    | arm | negative, wrongly called (95 %) | micro, Dice (95 %) |
+    |---|---|---|
+    | uga | 1.0 % (0.0 to 2.0) | 0.250 (0.250 to 0.250) |
+    <BLANKLINE>
+    """
+    last = max(row["budget"] for row in results["rows"])
+    rows = [row for row in results["rows"] if row["budget"] in (0, last)]
+    percent = lambda value: interval([100 * part for part in value], 1).replace(" ", " % ", 1) if value else ""
+    cell = lambda of: interval(of["dice"]) if of["dice"] else percent(of["false_positive"])
+    heading = lambda of: of["stage"] + (", Dice (95 %)" if of["dice"] else ", wrongly called (95 %)")
+    return lines(["arm"] + [heading(of) for of in rows[0]["stages"]], [[row["arm"]] + [cell(of) for of in row["stages"]] for row in rows])
+
+
 def maps_table(results):
     """Uncertainties by how well they find errors, the best first."""
     maps = sorted(results["maps"], key=lambda of: -of["error_auroc"][0] if of["error_auroc"] else 1.0)
@@ -206,7 +231,7 @@ def command_block(results):
     return "\n    " + " \\\n        ".join(out) + "\n\n"
 
 
-KINDS = {"arms": arms_table, "maps": maps_table, "command": command_block}
+KINDS = {"arms": arms_table, "stages": stages_table, "maps": maps_table, "command": command_block}
 
 
 def rendered(page, load):

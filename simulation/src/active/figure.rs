@@ -110,8 +110,9 @@ fn chart(lines: &[Line]) -> String {
     }
     if let Some(&(pictures, dice)) = lines.iter().find(|l| l.strategy == FULL).map(points).unwrap_or_default().last() {
         svg.polyline(&[(left, y_of(dice)), (WIDTH - right, y_of(dice))], Ink::Soft, 1.4, Some("5 4"));
-        let text = format!("all {pictures}");
-        svg.text((WIDTH - right + 12.0, y_of(dice) + 4.5), 12.5, Anchor::Start, Ink::Soft, &text);
+        let key = (WIDTH - right + 16.0, top + 12.0 + 20.0 * strategies().count() as f64);
+        svg.polyline(&[(key.0 - 8.0, key.1), (key.0 + 8.0, key.1)], Ink::Soft, 1.4, Some("5 4"));
+        svg.text((key.0 + 12.0, key.1 + 4.5), 12.5, Anchor::Start, Ink::Text, &format!("all {pictures}"));
     }
     svg.text(((left + WIDTH - right) / 2.0, HEIGHT - 14.0), 13.0, Anchor::Middle, Ink::Text, "pictures learned from");
     svg.upright((16.0, (top + axis) / 2.0), 13.0, "mean Dice of the test pictures");
