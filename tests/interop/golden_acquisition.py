@@ -235,6 +235,23 @@ def uga():
     return {"table": table, "order": [patch for _, patch in sorted(kept, reverse=True)]}
 
 
+def sharpness():
+    """Of a box of 24 x 24 pixels of 0.5 and of 1 um: variance of the Laplacian over that of luminance, over tissue."""
+    numbers = Numbers(59)
+    colours = np.floor(numbers.units(24, 24, 3) * 256)
+    colours = ndimage.uniform_filter(colours, (3, 3, 0), mode="nearest").round()
+    tissue = numbers.units(24, 24) < 0.9
+    light = colours @ [0.299, 0.587, 0.114]
+    out = {"colours": colours.astype(int).ravel(), "tissue": tissue.ravel()}
+    for key, factor in [("0.5", 2), ("1", 1)]:
+        side = 24 // factor
+        blocks = (side, factor, side, factor)
+        small, inside = light.reshape(blocks).mean((1, 3)), tissue.reshape(blocks).all((1, 3))
+        curved = ndimage.laplace(small)[1:-1, 1:-1][inside[1:-1, 1:-1]]
+        out[key] = curved.var() / small[1:-1, 1:-1][inside[1:-1, 1:-1]].var()
+    return out
+
+
 def plain(value):
     """Numbers as JSON has them, with twelve digits."""
     if isinstance(value, dict):
@@ -259,6 +276,7 @@ if __name__ == "__main__":
         "two_stage": two_stage(pool),
         "k_means": k_means(pool),
         "uga": uga(),
+        "sharpness": sharpness(),
     }
     versions = {module.__name__: module.__version__ for module in (np, scipy, sklearn)}
     json.dump({"versions": versions} | plain(golden), sys.stdout, separators=(",", ":"))

@@ -1,12 +1,15 @@
 //! The boxes of one slide that may be asked for under a plan, and their scores.
 
+use std::collections::BTreeSet;
+
 use consilium_common::plan::{Acquisition, Score};
 
 use super::PatchBox;
-use super::describe::{Aggregation, Candidate, Layout};
+use super::describe::{Aggregation, BORDER_RADIUS, Candidate, Layout};
 use super::grid::starts;
 use super::rules::{Rule, Turn, finalists};
 use super::select::select;
+use super::sharp::{Sample, Sight};
 use super::uga::UgaCounts;
 use super::windows::describe_maps;
 use crate::scan::{Maps, ScanError, Strip};
@@ -14,8 +17,6 @@ use crate::uncertainty::UncertaintyMap;
 
 /// Rows of the maps that are held at once.
 const ROWS: u32 = 32;
-/// Radius of the band around predicted boundaries, pixels.
-const BORDER: u32 = 8;
 /// Share of a patch's pixels that `entropy-top` looks at.
 const TOP: f64 = 0.1;
 /// Candidates of a slide that are held before those that cannot be chosen are left out.
@@ -40,7 +41,7 @@ impl Method {
             Score::Uga | Score::UgaMean => (Rule::Top, Uga, Aggregation::Tissue),
             Score::Entropy => (Rule::Top, Entropy, Aggregation::Tissue),
             Score::EntropyForeground => (Rule::Top, Entropy, Aggregation::Foreground),
-            Score::EntropyBorder => (Rule::Top, Entropy, Aggregation::Border { radius: BORDER }),
+            Score::EntropyBorder => (Rule::Top, Entropy, Aggregation::Border { radius: BORDER_RADIUS }),
             Score::EntropyTop => (Rule::Top, Entropy, Aggregation::TopShare { share: TOP }),
             Score::Kl => (Rule::Top, Kl, Aggregation::Tissue),
             Score::Margin => (Rule::Top, Margin, Aggregation::Tissue),
@@ -59,7 +60,8 @@ impl Method {
 ///
 /// The grid lies inside the slide. UGA's rule uses its own, side by side; the others step by half a patch and also reach
 /// the far edges. Left out are boxes with too little tissue, boxes that overlap one of `exclude` (corrected before), and,
-/// under UGA's rule, those that UGA's filters drop. A slide smaller than a patch has no candidates.
+/// under UGA's rule, those that UGA's filters drop. A slide smaller than a patch has no candidates. Whether a box is sharp
+/// is not looked at: [`Sight::keep_sharp_of`] does.
 ///
 /// # Errors
 /// The maps cannot be read.
@@ -74,34 +76,88 @@ pub fn candidates(
     Ok(all)
 }
 
-/// Those of the [`candidates`] that [`super::select`] could choose, whatever the other slides hold. Their number does not
-/// grow with the slide, nor does the memory that finding them takes.
+/// Those of the [`candidates`] that are sharp and that [`super::select`] could choose, whatever the other slides hold. Their
+/// number does not grow with the slide, nor does the memory that finding them takes. Where the plan asks for sharpness, it is
+/// looked at in candidates for twice the budget, and in more where too many of them are blurred.
 ///
 /// # Errors
-/// The maps cannot be read.
+/// The maps or the slide cannot be read.
 pub fn shortlist(
     maps: &dyn Maps,
     slide: &str,
     settings: &Acquisition,
     exclude: &[PatchBox],
     turn: &Turn<'_>,
+    sight: &Sight<'_>,
 ) -> Result<Vec<Candidate>, ScanError> {
-    let (rule, control) = (Method::of(settings.score).rule, settings.control_share > 0.0);
-    let kept = |all: Vec<Candidate>| {
-        let places = finalists(&rule, &all, (settings.budget, control), blocked(settings), turn);
-        let mut places = places.into_iter().peekable();
-        all.into_iter().enumerate().filter(|(place, _)| places.next_if_eq(place).is_some()).map(|(_, c)| c).collect()
-    };
+    if !sight.matters(settings) {
+        return shortlist_unseen(maps, slide, settings, exclude, turn);
+    }
+    let (mut wide, mut blurred) = (settings.clone(), BTreeSet::new());
+    let mut least = None;
+    loop {
+        wide.budget = wide.budget.saturating_mul(2).max(1);
+        let mut sample = Sample::default();
+        let mut all = gathered(maps, slide, &wide, exclude, turn, &mut |candidate| {
+            sample.add(candidate);
+            !blurred.contains(&candidate.patch)
+        })?;
+        let least = match least {
+            Some(known) => known,
+            None => *least.insert(sight.least(maps, sample, settings)?),
+        };
+        let found = sight.take_blurred(maps, &mut all, least)?;
+        // Of every order by which a rule takes there are still as many left as the budget needs.
+        if found.len() <= (wide.budget - settings.budget) as usize * blocked(settings) {
+            return Ok(reduced(all, settings, turn));
+        }
+        blurred.extend(found);
+    }
+}
+
+/// The shortlist, whether sharp or not.
+pub(super) fn shortlist_unseen(
+    maps: &dyn Maps,
+    slide: &str,
+    settings: &Acquisition,
+    exclude: &[PatchBox],
+    turn: &Turn<'_>,
+) -> Result<Vec<Candidate>, ScanError> {
+    Ok(reduced(gathered(maps, slide, settings, exclude, turn, &mut |_| true)?, settings, turn))
+}
+
+/// Those that could be chosen among all slides', of the candidates that are `wanted`.
+fn gathered(
+    maps: &dyn Maps,
+    slide: &str,
+    settings: &Acquisition,
+    exclude: &[PatchBox],
+    turn: &Turn<'_>,
+    wanted: &mut dyn FnMut(&Candidate) -> bool,
+) -> Result<Vec<Candidate>, ScanError> {
     let mut all: Vec<Candidate> = Vec::new();
     each_portion(maps, slide, settings, exclude, &mut |found| {
-        all.extend(found);
+        all.extend(found.into_iter().filter(&mut *wanted));
         if all.len() > HELD {
-            all = kept(std::mem::take(&mut all));
+            all = kept(std::mem::take(&mut all), settings, turn);
         }
     })?;
+    Ok(kept(all, settings, turn))
+}
+
+/// Of those that could be chosen, what is needed of them.
+fn reduced(all: Vec<Candidate>, settings: &Acquisition, turn: &Turn<'_>) -> Vec<Candidate> {
     // What one order decides alone: of each slide, all slides take what the slide by itself would take, or less.
-    let alone = matches!(rule, Rule::Top | Rule::Random) && !control;
-    Ok(if alone { select(&all, settings, turn).patches } else { kept(all) })
+    let alone = matches!(Method::of(settings.score).rule, Rule::Top | Rule::Random) && settings.control_share == 0.0;
+    if alone { select(&all, settings, turn).patches } else { kept(all, settings, turn) }
+}
+
+/// Those that could be chosen, in their order, however many of them overlap.
+fn kept(all: Vec<Candidate>, settings: &Acquisition, turn: &Turn<'_>) -> Vec<Candidate> {
+    let rule = Method::of(settings.score).rule;
+    let total = (settings.budget, settings.control_share > 0.0);
+    let mut places = finalists(&rule, &all, total, blocked(settings), turn).into_iter().peekable();
+    all.into_iter().enumerate().filter(|(place, _)| places.next_if_eq(place).is_some()).map(|(_, c)| c).collect()
 }
 
 /// How many boxes of the grid one can overlap at most, itself included: a few of the even grid along each axis, and the
@@ -112,8 +168,7 @@ fn blocked(settings: &Acquisition) -> usize {
 }
 
 fn layout(settings: &Acquisition) -> Layout {
-    let Acquisition { patch_px: side, min_tissue, .. } = *settings;
-    Layout { side, stride: side / 2, min_tissue, aggregation: Method::of(settings.score).aggregation }
+    Layout::of(settings, Method::of(settings.score).aggregation)
 }
 
 fn each_portion(
@@ -156,8 +211,8 @@ fn uga_row(maps: &dyn Maps, slide: &str, min_tissue: f64, boxes: &[PatchBox]) ->
                 let line = start..start + side as usize;
                 let (nats, colour) = (&strip.uncertainty[line.clone()], &strip.colour[line.clone()]);
                 seen.counts.add(nats, colour, &strip.labels[line.clone()], classes);
-                for (tissue, nats) in strip.tissue[line].iter().zip(nats).filter(|(tissue, _)| **tissue != 0) {
-                    seen.tissue += u64::from(*tissue != 0);
+                for (_, nats) in strip.tissue[line].iter().zip(nats).filter(|(tissue, _)| **tissue != 0) {
+                    seen.tissue += 1;
                     seen.uncertainty += f64::from(*nats);
                 }
             }

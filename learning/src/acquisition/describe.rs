@@ -3,6 +3,7 @@
 //! The scored box is the annotated box. Pixels that count are tissue that is not excluded and whose map is a number;
 //! only [`Aggregation::Whole`] also looks beside the tissue. Nothing here chooses.
 
+use consilium_common::plan::Acquisition;
 use serde::{Deserialize, Serialize};
 
 use super::PatchBox;
@@ -177,6 +178,12 @@ pub(super) fn describe_boxes(field: &Field<'_>, layout: &Layout, boxes: Vec<Patc
 }
 
 impl Layout {
+    /// The grid of a plan's patches, which steps by half a patch.
+    pub fn of(settings: &Acquisition, aggregation: Aggregation) -> Self {
+        let Acquisition { patch_px: side, min_tissue, .. } = *settings;
+        Self { side, stride: side / 2, min_tissue, aggregation }
+    }
+
     /// First pixels of the boxes along one axis.
     pub(super) fn starts(&self, length: u32) -> Vec<u32> {
         starts(length, self.side, self.stride, true)

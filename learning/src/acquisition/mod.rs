@@ -10,6 +10,7 @@ mod integral;
 mod rehearsal;
 mod rules;
 mod select;
+mod sharp;
 mod uga;
 mod windows;
 
@@ -20,6 +21,7 @@ pub use describe::{Aggregation, Candidate, Field, Layout, describe};
 pub use rehearsal::{rehearsal_labels, rehearsal_of_site, rehearsal_of_slide};
 pub use rules::{Budget, Rule, Turn, choose, choose_with_control};
 pub use select::{Chosen, select};
+pub use sharp::Sight;
 pub use uga::{UgaScore, uga_score};
 
 /// A square box; `x`, `y` and `side` are pixels at the plan's spacing, from the slide's top-left corner.

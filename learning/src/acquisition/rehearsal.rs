@@ -6,8 +6,9 @@
 
 use consilium_common::plan::{Acquisition, Rehearsal, Score, UNLABELLED};
 
+use super::candidates::shortlist_unseen;
 use super::rules::Turn;
-use super::{Candidate, PatchBox, select, shortlist};
+use super::{Candidate, PatchBox, select};
 use crate::scan::{Maps, ScanError};
 
 /// A third each in proportion to predicted foreground, in proportion to its border, and uniformly, so that what is rare is
@@ -34,7 +35,7 @@ pub fn rehearsal_of_slide(
     }
     let drawn = as_acquisition(acquisition, settings);
     let turn = Turn { round: 0, rounds: 1, seed };
-    let shortlist = shortlist(maps, slide, &drawn, exclude, &turn)?;
+    let shortlist = shortlist_unseen(maps, slide, &drawn, exclude, &turn)?;
     Ok(select(&shortlist, &drawn, &turn).patches)
 }
 

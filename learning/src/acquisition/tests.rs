@@ -1,10 +1,11 @@
 //! Boxes: inside the slide, apart from each other and from earlier ones, within the budget, the same for the same seed.
 
+use consilium_common::Mpp;
 use consilium_common::plan::{Acquisition, Score};
 use proptest::prelude::*;
 
 use super::uga::UgaCounts;
-use super::{Candidate, PatchBox, Turn, shortlist, uga_score};
+use super::{Candidate, PatchBox, Sight, Turn, shortlist, uga_score};
 use crate::scan::{BLACK, ORDINARY, Strip, WHITE};
 
 fn settings(score: Score, budget: u32, patch_px: u32) -> Acquisition {
@@ -160,6 +161,7 @@ proptest! {
     ) {
         let settings =
             Acquisition { control_share: control, per_slide, ..settings(Score::ALL[rule], budget, patch) };
+        let unseen = Sight { spacing: Mpp::new(0.5).unwrap(), pixels: &|_| unreachable!("not asked for") };
         let (mut all, mut short) = (Vec::new(), Vec::new());
         for (slide, salt) in [("a", salt), ("b", salt ^ 77), ("c", salt ^ 1234)] {
             let mut scan = result(width, height, |x, y| (hash(x / 5, y / 5, salt) % 100) as f32 / 50.0);
@@ -167,7 +169,7 @@ proptest! {
             scan.probabilities[0] = (0..width * height).map(|i| (hash(i / 4, 1, salt) % 100) as f32 / 100.0).collect();
             let earlier = [PatchBox { x: salt % width, y: (salt >> 8) % height, side: patch }];
             all.extend(candidates(&scan, slide, &settings, &earlier));
-            short.extend(shortlist(&scan, slide, &settings, &earlier, &second_of_three("s")).unwrap());
+            short.extend(shortlist(&scan, slide, &settings, &earlier, &second_of_three("s"), &unseen).unwrap());
         }
         prop_assert!(short.len() <= all.len());
         prop_assert_eq!(super::select(&short, &settings, &second_of_three("s")), super::select(&all, &settings, &second_of_three("s")));

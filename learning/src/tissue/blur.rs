@@ -25,8 +25,8 @@ const MOST_BLOCKS: usize = 400;
 const LEAST_TISSUE: f64 = 0.75;
 /// Least variance of luminance, in squared grey levels: a flat block is neither sharp nor blurred.
 const LEAST_VARIANCE: f64 = 9.0;
-/// The sharpness that others are compared with is exceeded by this share of the blocks. The median would not do: it is
-/// itself blurred where half of the slide is.
+/// The sharpness that others are compared with is exceeded by this share of them. The median would not do: it is itself
+/// blurred where half of the slide is.
 const SHARPEST: f64 = 0.2;
 /// A block with less than this share of that sharpness is blurred. A Gaussian of 1.5 um leaves about a tenth, and dense
 /// nuclei are about twice as sharp as stroma.
@@ -69,7 +69,7 @@ pub(super) fn measure(slide: &dyn SlideReader, mask: &TissueMask) -> Result<Opti
             for (line, row) in (y..).zip(tissue.chunks_exact_mut(side as usize)) {
                 view.fill(line, x..x + side, row);
             }
-            Ok(sharpness(&image, &tissue))
+            Ok(sharpness(&luminance(&image), image.width() as usize, &tissue))
         })
         .collect::<Result<_, SlideError>>()?;
     let mut values: Vec<f64> = measured.into_iter().flatten().collect();
@@ -77,25 +77,35 @@ pub(super) fn measure(slide: &dyn SlideReader, mask: &TissueMask) -> Result<Opti
     if values.is_empty() {
         return Ok(None);
     }
-    let at = |share: f64| values[((values.len() as f64 * share) as usize).min(values.len() - 1)];
-    let blurred = values.partition_point(|&value| value < BLURRED_BELOW * at(1.0 - SHARPEST));
+    let blurred = values.partition_point(|&value| value < BLURRED_BELOW * at(&values, 1.0 - SHARPEST));
     Ok(Some(Blur {
         spacing_um,
         sampled_blocks: values.len(),
-        median_sharpness: at(0.5),
+        median_sharpness: at(&values, 0.5),
         blurred_share: blurred as f64 / values.len() as f64,
     }))
 }
 
+/// The value below which a share of them lies, of values in rising order of which there is at least one.
+fn at(values: &[f64], share: f64) -> f64 {
+    values[((values.len() as f64 * share) as usize).min(values.len() - 1)]
+}
+
+/// The sharpness that the others of a slide are compared with; `None` without any.
+pub(crate) fn sharp_of(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    (!values.is_empty()).then(|| at(&values, 1.0 - SHARPEST))
+}
+
+/// The luminance of every pixel, 0 to 255.
+pub(crate) fn luminance(image: &RgbImage) -> Vec<f64> {
+    image.pixels().map(|p| 0.299 * f64::from(p.0[0]) + 0.587 * f64::from(p.0[1]) + 0.114 * f64::from(p.0[2])).collect()
+}
+
 /// Variance of the Laplacian over variance of luminance, over the tissue of a block; `None` for a flat block.
-fn sharpness(image: &RgbImage, tissue: &[u8]) -> Option<f64> {
-    let width = image.width() as usize;
-    let luminance: Vec<f64> = image
-        .pixels()
-        .map(|p| 0.299 * f64::from(p.0[0]) + 0.587 * f64::from(p.0[1]) + 0.114 * f64::from(p.0[2]))
-        .collect();
+pub(crate) fn sharpness(luminance: &[f64], width: usize, tissue: &[u8]) -> Option<f64> {
     let (mut light, mut laplacian) = (Moments::default(), Moments::default());
-    for y in 1..(image.height() as usize).saturating_sub(1) {
+    for y in 1..(luminance.len() / width.max(1)).saturating_sub(1) {
         for x in 1..width.saturating_sub(1) {
             let at = y * width + x;
             if tissue[at] != 0 {

@@ -5,7 +5,7 @@
 //! whatever the slide's pixels. Deterministic. Sharpness is measured and reported; nothing is left out for
 //! it.
 
-mod blur;
+pub(crate) mod blur;
 mod components;
 mod error;
 mod find;

@@ -3,14 +3,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use consilium_common::messages::Stage;
 use consilium_common::plan::Rehearsal;
 use consilium_common::{Digest, Plan};
-use consilium_learning::acquisition::{self, PatchBox, Turn, rehearsal_labels};
+use consilium_learning::acquisition::{self, PatchBox, Sight, Turn, rehearsal_labels};
 use consilium_learning::dataset::{SlideEntry, Split};
 use consilium_learning::scan::{Maps, ScanError};
+use consilium_learning::slides::{open_slide, read_at};
 use consilium_learning::uncertainty::quantise;
 use image::GrayImage;
 use tokio_util::sync::CancellationToken;
@@ -146,7 +147,19 @@ impl OneScan {
         let (slide, exclude) = (&self.slide.name, &self.exclude);
         let Plan { acquisition: settings, rehearsal, .. } = &self.plan;
         let turn = Turn { round: self.round, rounds: self.plan.rounds, seed: &self.select_seed };
-        let candidates = acquisition::shortlist(maps, slide, settings, exclude, &turn)?;
+        let reader = OnceLock::new();
+        let pixels = |PatchBox { x, y, side }| {
+            let reader = match reader.get() {
+                Some(reader) => reader,
+                None => {
+                    let opened = open_slide(&self.slide.path, self.slide.mpp)?;
+                    reader.get_or_init(|| opened)
+                }
+            };
+            read_at(reader.as_ref(), self.plan.task.spacing_um, x.into(), y.into(), side, side)
+        };
+        let sight = Sight { spacing: self.plan.task.spacing_um, pixels: &pixels };
+        let candidates = acquisition::shortlist(maps, slide, settings, exclude, &turn, &sight)?;
         let seed = &self.rehearsal_seed;
         let rehearsal = acquisition::rehearsal_of_slide(maps, slide, settings, rehearsal, exclude, seed)?;
         Ok(ScanRow { candidates, rehearsal, problem: None })
