@@ -240,11 +240,21 @@ def rendered(page, load):
     >>> text = "a\n<!-- table: r.json command -->\nold\n<!-- end -->\nb\n"
     >>> rendered(text, lambda name: {"command": "x --seeds 1"})
     'a\n<!-- table: r.json command -->\n\n    x --seeds 1\n\n<!-- end -->\nb\n'
+
+    A table without an end is an error, and so is an end without a table.
+
+    >>> rendered("<!-- table: r.json -->\n", load)
+    Traceback (most recent call last):
+    ValueError: 0 tables, but 1 times <!-- table:
     """
     def table(found):
         start, name, kind, end = found.groups()
         return start + KINDS[kind or "arms"](load(name)) + end
 
+    found = len(TABLE.findall(page))
+    for mark in ("<!-- table:", "<!-- end -->"):
+        if page.count(mark) != found:
+            raise ValueError(f"{found} tables, but {page.count(mark)} times {mark}")
     return TABLE.sub(table, page)
 
 

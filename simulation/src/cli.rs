@@ -49,7 +49,8 @@ enum Command {
     /// rounds a budget is spent. The rules: random, foreground-random, uga, uga-mean, entropy, entropy-foreground,
     /// entropy-border, entropy-top, bald, kl, variance, monai-variance, margin, least-confidence, clasp-pe, power-bald,
     /// soft-rank-bald, stochastic-batches, k-means, farthest-first, typiclust, max-herding, two-stage, class-error, and full,
-    /// which learns from all fields that are not held out.
+    /// which learns from all fields that are not held out. --vary tries the rules that --acquisition names also with other
+    /// settings of the plan, one at a time.
     Compare {
         /// Folder with one data folder a site.
         #[arg(long, value_name = "DIR")]
@@ -63,6 +64,10 @@ enum Command {
         /// Parts of each site's fields, each held out once.
         #[arg(long, value_name = "K", default_value_t = 2)]
         folds: usize,
+        /// A setting of the plan's fine_tuning, rehearsal, aggregation or acquisition, and values to try; may be given
+        /// several times.
+        #[arg(long, value_name = "TABLE.KEY=V,V")]
+        vary: Vec<String>,
         /// What computes: auto, cpu, onnx, cuda:N, or in a program built with it libtorch.
         #[arg(long, default_value_t = Device::Auto)]
         device: Device,
@@ -247,13 +252,14 @@ impl Cli {
         let source = match self.command {
             None => Source::Drawn,
             Some(Command::Run { data, central }) => Source::Folders { data, central },
-            Some(Command::Compare { data, central, seeds, folds, device }) => {
+            Some(Command::Compare { data, central, seeds, folds, vary, device }) => {
                 let budgets = if choices.budget.is_empty() { vec![5, 10] } else { choices.budget };
                 return Ok(Action::Compare(Box::new(CompareOptions {
                     data,
                     central,
                     out: choices.out,
                     acquisition: choices.acquisition,
+                    vary,
                     budgets,
                     rounds: choices.rounds.unwrap_or(1),
                     seed: choices.seed.unwrap_or(SEED),

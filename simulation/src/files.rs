@@ -1,6 +1,6 @@
 //! JSON files of a folder that an experiment keeps and goes on with, and the terms under which it may go on.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use serde::Serialize;
@@ -9,23 +9,52 @@ use serde_json::Value;
 
 use crate::experiment::ExperimentError;
 
+/// The file that a run locks in its folder.
+const LOCK: &str = "lock";
+
+/// That a folder is one run's.
+pub(crate) struct Claim {
+    _lock: File,
+}
+
 /// Makes a folder, or goes on with what it holds if that has the same terms; `what` it holds otherwise is for people. A
-/// folder of something else is refused.
-pub(crate) fn claim(out: &Path, terms: &Value, what: &str) -> Result<(), ExperimentError> {
+/// folder of something else is refused, and one that another run is writing to. The folder is this run's until the claim is
+/// dropped or the process ends, however it does.
+pub(crate) fn claim(out: &Path, terms: &Value, what: &str) -> Result<Claim, ExperimentError> {
     fs::create_dir_all(out).map_err(ExperimentError::file(out))?;
     let path = out.join("terms.json");
-    let empty = fs::read_dir(out).map_err(ExperimentError::file(out))?.next().is_none();
+    let names = fs::read_dir(out).map_err(ExperimentError::file(out))?;
+    let empty = names.flatten().all(|entry| entry.file_name() == LOCK);
     match read::<Value>(&path)? {
-        None if empty => write(&path, terms),
+        None if empty => {
+            let claim = locked(out)?;
+            write(&path, terms)?;
+            Ok(claim)
+        }
         None => {
             let why = format!("{} holds something else; choose another folder with --out", out.display());
             Err(ExperimentError::Usage(why))
         }
-        Some(there) if there == *terms => Ok(()),
+        Some(there) if there == *terms => locked(out),
         Some(_) => Err(ExperimentError::Usage(format!(
             "{} holds {what}; take another --out, or the same options again",
             out.display()
         ))),
+    }
+}
+
+/// Takes the lock of a folder.
+fn locked(out: &Path) -> Result<Claim, ExperimentError> {
+    let path = out.join(LOCK);
+    let file = File::options().create(true).write(true).truncate(false).open(&path);
+    let file = file.map_err(ExperimentError::file(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Claim { _lock: file }),
+        Err(TryLockError::WouldBlock) => {
+            let why = format!("{} is being written by another run; wait for it, or take another --out", out.display());
+            Err(ExperimentError::Usage(why))
+        }
+        Err(TryLockError::Error(error)) => Err(ExperimentError::file(&path)(error)),
     }
 }
 
@@ -51,4 +80,28 @@ pub(crate) fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(),
 pub(crate) fn make_parent(path: &Path) -> Result<(), ExperimentError> {
     let dir = path.parent().unwrap_or(path);
     fs::create_dir_all(dir).map_err(ExperimentError::file(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_one_runs_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let claimed = |terms: &Value| claim(&out, terms, "another").map_err(|error| error.to_string());
+        let first = claimed(&json!(1)).unwrap();
+        assert!(claimed(&json!(1)).err().unwrap().contains("is being written by another run"));
+        assert!(claimed(&json!(2)).err().unwrap().contains("holds another"));
+        drop(first);
+        claimed(&json!(1)).unwrap();
+        fs::remove_file(out.join("terms.json")).unwrap();
+        claimed(&json!(2)).unwrap();
+        fs::remove_file(out.join("terms.json")).unwrap();
+        fs::write(out.join("letter.txt"), "dear").unwrap();
+        assert!(claimed(&json!(2)).err().unwrap().contains("holds something else"));
+    }
 }

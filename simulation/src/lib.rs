@@ -12,3 +12,4 @@ mod look;
 pub mod mosaic;
 pub mod rare;
 pub mod report;
+pub mod work;

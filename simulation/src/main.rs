@@ -9,10 +9,11 @@ use std::sync::OnceLock;
 use clap::Parser;
 use consilium_simulation::active::learn;
 use consilium_simulation::cli::{Action, Cli};
-use consilium_simulation::compare::{CompareOptions, Compared, compare, render};
+use consilium_simulation::compare::{compare, render};
 use consilium_simulation::experiment::{ExperimentError, Finished, Options, dice_table, run};
 use consilium_simulation::mosaic::{MosaicOptions, mosaic};
 use consilium_simulation::rare::{DrawOptions, draw_centres};
+use consilium_simulation::work::Reported;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -36,18 +37,14 @@ fn main() -> ExitCode {
             println!("\n{}", dice_table(&finished.metrics));
             println!("{:.1} minutes. Report: {}", finished.seconds / 60.0, finished.report.display());
         }),
-        Action::Compare(options) => start_comparison(*options, command).map(|done| {
-            println!("\n{}", done.table);
-            println!("{:.1} minutes. Report: {}", done.seconds / 60.0, done.report.display());
-        }),
+        Action::Compare(options) => {
+            until_stopped(|shutdown| Box::pin(compare(*options, command, shutdown))).map(|done| tell(&done))
+        }
         Action::Render(folder) => {
             render(&folder).map(|done| println!("{}\nReport: {}", done.table, done.report.display()))
         }
         Action::ActiveLearning(options) => {
-            until_stopped(|shutdown| Box::pin(learn(*options, command, shutdown))).map(|done| {
-                println!("\n{}", done.table);
-                println!("{:.1} minutes. Report: {}", done.seconds / 60.0, done.report.display());
-            })
+            until_stopped(|shutdown| Box::pin(learn(*options, command, shutdown))).map(|done| tell(&done))
         }
         Action::Mosaic(options) => make_mosaic(&options),
         Action::Draw(options) => make_centres(&options),
@@ -59,6 +56,12 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Says what came of a comparison or of active learning.
+fn tell(done: &Reported) {
+    println!("\n{}", done.table);
+    println!("{:.1} minutes. Report: {}", done.seconds / 60.0, done.report.display());
 }
 
 /// Makes a mosaic and says what came of it.
@@ -102,10 +105,6 @@ fn start(options: Options, command: String) -> Result<Finished, ExperimentError>
     let log = LogFile { path: options.out.join("run.log"), file: OnceLock::new() };
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).init();
     until_stopped(|shutdown| Box::pin(run(options, command, shutdown)))
-}
-
-fn start_comparison(options: CompareOptions, command: String) -> Result<Compared, ExperimentError> {
-    until_stopped(|shutdown| Box::pin(compare(options, command, shutdown)))
 }
 
 /// Runs work that a person may stop with Ctrl-C.

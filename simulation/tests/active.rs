@@ -3,52 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it was set up")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
+use common::small_plan;
 use consilium_learning::engine::Device;
 use consilium_simulation::active::{ActiveOptions, Strategy, learn};
 use consilium_simulation::draw::{CentreSlides, centres, write_centre};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-
-const PLAN: &str = r#"
-schema = 1
-title = "pictures"
-seed = 1
-rounds = 1
-members = 1
-[task]
-classes = ["background", "tumour"]
-spacing_um = 8.0
-[architecture]
-input_channels = 3
-classes = 2
-features = [4, 8]
-strides = [1, 2]
-convs = [1, 1]
-decoder_convs = [1]
-norm = "instance"
-bias = true
-[scan]
-tile_px = 64
-[acquisition]
-score = "random"
-budget = 1
-patch_px = 32
-[initial_training]
-iterations = 1
-batch_size = 2
-patch_px = 32
-learning_rate = 0.02
-[fine_tuning]
-iterations = 1
-batch_size = 2
-patch_px = 32
-learning_rate = 0.01
-[quorum]
-min_sites = 1
-"#;
 
 fn options(folder: &Path, out: &str) -> ActiveOptions {
     ActiveOptions {
@@ -78,7 +43,7 @@ async fn pools_grow_and_a_run_goes_on_to_the_same_bytes() {
     let folder = folder.path();
     let slides = CentreSlides { learn: 6, test: 2, split: "pool" };
     write_centre(&folder.join("data"), &centres(1, 3)[0], 3, slides, &|| ()).unwrap();
-    fs::write(folder.join("plan.toml"), PLAN).unwrap();
+    fs::write(folder.join("plan.toml"), small_plan().to_toml().unwrap()).unwrap();
     let run = |options| learn(options, "consilium-simulate active-learning".into(), CancellationToken::new());
 
     let once = run(options(folder, "once")).await.unwrap();

@@ -2,53 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it was set up")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::small_plan;
+use consilium_common::Plan;
 use consilium_learning::engine::Device;
 use consilium_simulation::compare::{CompareOptions, compare, render};
 use consilium_simulation::draw::{CentreSlides, centres, write_centre};
 use consilium_simulation::experiment::ExperimentError;
 use tokio_util::sync::CancellationToken;
 
-const PLAN: &str = r#"
-schema = 1
-title = "a small comparison"
-seed = 1
-rounds = 1
-members = 2
-[task]
-classes = ["background", "tumour"]
-spacing_um = 8.0
-[architecture]
-input_channels = 3
-classes = 2
-features = [4, 8]
-strides = [1, 2]
-convs = [1, 1]
-decoder_convs = [1]
-norm = "instance"
-bias = true
-[scan]
-tile_px = 64
-[acquisition]
-score = "uga-mean"
-budget = 2
-patch_px = 32
-min_tissue = 0.1
-[initial_training]
-iterations = 4
-batch_size = 2
-patch_px = 32
-learning_rate = 0.02
-[fine_tuning]
-iterations = 2
-batch_size = 2
-patch_px = 32
-learning_rate = 0.01
-[quorum]
-min_sites = 2
-"#;
+/// Of two classes margin and least confidence say the same in other numbers.
+const RULES: [&str; 6] = ["margin", "least-confidence", "typiclust", "two-stage", "class-error", "full"];
 
 /// Two drawn centres with two slides each.
 fn data(folder: &Path) -> PathBuf {
@@ -59,7 +27,8 @@ fn data(folder: &Path) -> PathBuf {
         write_centre(&folder, &centre, 3, slides, &|| ()).unwrap();
         stages(&folder);
     }
-    fs::write(folder.join("plan.toml"), PLAN).unwrap();
+    let plan = Plan { members: 2, ..small_plan() };
+    fs::write(folder.join("plan.toml"), plan.to_toml().unwrap()).unwrap();
     data
 }
 
@@ -85,7 +54,8 @@ fn options(folder: &Path, out: &str) -> CompareOptions {
         data: folder.join("data"),
         central: centres(2, 3)[0].name.clone(),
         out: folder.join(out),
-        acquisition: ["entropy", "clasp-pe", "typiclust", "two-stage", "class-error", "full"].map(str::to_owned).into(),
+        acquisition: RULES.map(str::to_owned).into(),
+        vary: Vec::new(),
         budgets: vec![0, 2, 4],
         rounds: 2,
         seed: 5,
@@ -135,6 +105,9 @@ async fn a_comparison_goes_on_where_it_stopped_to_the_same_bytes() {
     let expected = results(&folder.path().join("once"));
     // Two folds of: the first ensemble, seven arms with two budgets, all fields once.
     assert_eq!(expected.len(), 2 * (1 + 7 * 2 + 1) + 2);
+    let cell =
+        |arm: &str| fs::read_to_string(folder.path().join(format!("once/cells/seed-5-fold-0-{arm}-4.json"))).unwrap();
+    assert_eq!(cell("least-confidence"), cell("margin").replace("margin", "least-confidence"), "asked the same");
     let page = fs::read_to_string(&whole.report).unwrap();
     assert!(page.contains("<svg") && page.contains("mutual-information") && page.contains("first ensemble"));
     for figure in ["dice-4", "sites", "stages-2", "stages-4", "colours"] {
@@ -189,6 +162,34 @@ fn drawn_again_without_data(folder: &Path, page: &str) {
     let page = fs::read_to_string(render(&alone).unwrap().report).unwrap();
     assert!(page.contains("The command line was not kept.") && !page.contains("differ in colour"));
     assert_eq!(render(folder).err().unwrap().exit_code(), 64);
+}
+
+#[tokio::test]
+async fn settings_are_varied_on_the_same_patches() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path());
+    let options = CompareOptions {
+        acquisition: vec!["random".into()],
+        vary: ["fine_tuning.learning_rate=0.02", "rehearsal.patches=2"].map(str::to_owned).into(),
+        budgets: vec![2],
+        rounds: 1,
+        ..options(folder.path(), "varied")
+    };
+    let done = compare(options, String::new(), CancellationToken::new()).await.unwrap();
+    assert!(done.table.contains("random learning_rate=0.02"), "{}", done.table);
+    let cell = |arm: &str| {
+        let path = folder.path().join(format!("varied/cells/seed-5-fold-0-{arm}-2.json"));
+        serde_json::from_str::<serde_json::Value>(&fs::read_to_string(path).unwrap()).unwrap()["sites"].take()
+    };
+    let of = |cell: &serde_json::Value, what: &str| -> Vec<String> {
+        cell.as_array().unwrap().iter().map(|site| site[what].to_string()).collect()
+    };
+    let plain = cell("random");
+    for arm in ["random+learning_rate=0.02", "random+patches=2"] {
+        let varied = cell(arm);
+        assert_eq!(of(&plain, "patches"), of(&varied, "patches"), "{arm}");
+        assert_ne!(of(&plain, "fields"), of(&varied, "fields"), "{arm}");
+    }
 }
 
 #[tokio::test]

@@ -3,10 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it was set up")]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use common::small_plan;
+use consilium_common::Plan;
+use consilium_common::plan::Score;
 use consilium_learning::engine::Device;
 use consilium_simulation::compare::{CompareOptions, compare};
 use consilium_simulation::draw::{CentreSlides, centres, write_centre};
@@ -14,49 +19,16 @@ use consilium_simulation::experiment::{Options, Source, run};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-/// With a placeholder for seed and rule.
-const PLAN: &str = r#"
-schema = 1
-title = "the same numbers"
-seed = SEED
-rounds = 2
-members = 2
-[task]
-classes = ["background", "tumour"]
-spacing_um = 8.0
-[architecture]
-input_channels = 3
-classes = 2
-features = [4, 8]
-strides = [1, 2]
-convs = [1, 1]
-decoder_convs = [1]
-norm = "instance"
-bias = true
-[scan]
-tile_px = 64
-[acquisition]
-score = "RULE"
-budget = 2
-patch_px = 32
-min_tissue = 0.1
-[initial_training]
-iterations = 12
-batch_size = 2
-patch_px = 32
-learning_rate = 0.02
-[fine_tuning]
-iterations = 4
-batch_size = 2
-patch_px = 32
-learning_rate = 0.01
-[rehearsal]
-patches = 2
-[quorum]
-min_sites = 3
-"#;
-
 const SEED: u64 = 5;
+
+/// Two rounds with rehearsal.
+fn plan_of(seed: u64, score: Score) -> Plan {
+    let mut plan = Plan { seed, rounds: 2, members: 2, ..small_plan() };
+    plan.acquisition.score = score;
+    (plan.initial_training.iterations, plan.fine_tuning.iterations) = (12, 4);
+    (plan.rehearsal.patches, plan.quorum.min_sites) = (2, 3);
+    plan
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cell_held_over_grpc_gives_the_same_numbers() {
@@ -71,12 +43,13 @@ async fn a_cell_held_over_grpc_gives_the_same_numbers() {
         fs::remove_file(root.join("slides.csv")).unwrap();
     }
     let central = centres[0].name.clone();
-    fs::write(folder.join("plan.toml"), PLAN.replace("SEED", "0").replace("RULE", "random")).unwrap();
+    fs::write(folder.join("plan.toml"), plan_of(0, Score::Random).to_toml().unwrap()).unwrap();
     let options = CompareOptions {
         data: folder.join("data"),
         central: central.clone(),
         out: folder.join("compared"),
         acquisition: vec!["clasp-pe".into()],
+        vary: Vec::new(),
         budgets: vec![4],
         rounds: 2,
         seed: SEED,
@@ -90,7 +63,8 @@ async fn a_cell_held_over_grpc_gives_the_same_numbers() {
     };
     compare(options, String::new(), CancellationToken::new()).await.unwrap();
 
-    for (rule, fold) in [("clasp-pe", 0), ("uga", 1)] {
+    for (score, fold) in [(Score::ClaspPe, 0), (Score::Uga, 1)] {
+        let rule = score.name();
         let path = folder.join(format!("compared/cells/seed-{SEED}-fold-{fold}-{rule}-4.json"));
         let cell: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let study = folder.join(format!("{rule}-{fold}"));
@@ -98,19 +72,10 @@ async fn a_cell_held_over_grpc_gives_the_same_numbers() {
             hold_out(folder, &study, site);
         }
         let plan = study.join("plan.toml");
-        fs::write(&plan, PLAN.replace("SEED", &(10 * SEED + fold).to_string()).replace("RULE", rule)).unwrap();
+        fs::write(&plan, plan_of(10 * SEED + fold, score).to_toml().unwrap()).unwrap();
         let options = Options {
-            source: Source::Folders { data: study.join("data"), central: central.clone() },
-            out: study.join("out"),
-            seed: 0,
-            sites: None,
-            rounds: None,
-            budget: None,
-            acquisition: None,
-            members: None,
-            quick: false,
             plan: Some(plan),
-            keep: false,
+            ..Options::new(Source::Folders { data: study.join("data"), central: central.clone() }, study.join("out"))
         };
         let metrics = run(options, String::new(), CancellationToken::new()).await.unwrap().metrics;
 

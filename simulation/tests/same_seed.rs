@@ -7,17 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 fn options(out: &Path) -> Options {
     Options {
-        source: Source::Drawn,
-        out: out.to_owned(),
         seed: 11,
         sites: Some(2),
         rounds: Some(1),
         budget: Some(2),
-        acquisition: None,
         members: Some(1),
         quick: true,
-        plan: None,
-        keep: false,
+        ..Options::new(Source::Drawn, out.to_owned())
     }
 }
 

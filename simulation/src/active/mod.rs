@@ -10,8 +10,6 @@ mod learn;
 mod options;
 mod pool;
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -26,21 +24,12 @@ pub use options::{ActiveOptions, STEPS, Strategy};
 use crate::experiment::{Console, ExperimentError};
 use crate::fields::Field;
 use crate::files;
+use crate::work::{Reported, until_stopped};
 use learn::Network;
 use pool::Pool;
 
 /// The run that learns from every picture at once.
 const FULL: &str = "full";
-
-/// What a run leaves behind.
-pub struct Learned {
-    /// The report.
-    pub report: PathBuf,
-    /// The table for a terminal.
-    pub table: String,
-    /// Seconds that this run took.
-    pub seconds: f64,
-}
 
 /// One iteration of one strategy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,18 +68,8 @@ pub async fn learn(
     options: ActiveOptions,
     command: String,
     shutdown: CancellationToken,
-) -> Result<Learned, ExperimentError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let watcher = tokio::spawn({
-        let stop = Arc::clone(&stop);
-        async move {
-            shutdown.cancelled().await;
-            stop.store(true, Ordering::Relaxed);
-        }
-    });
-    let done = tokio::task::spawn_blocking(move || run(&options, &command, &stop)).await;
-    watcher.abort();
-    done.map_err(|_| ExperimentError::BrokeOff)?
+) -> Result<Reported, ExperimentError> {
+    until_stopped(shutdown, move |stop| run(&options, &command, stop)).await
 }
 
 /// What every iteration needs.
@@ -102,7 +81,7 @@ struct Run<'a> {
     go_on: &'a (dyn Fn() -> bool + Sync),
 }
 
-fn run(options: &ActiveOptions, command: &str, stop: &AtomicBool) -> Result<Learned, ExperimentError> {
+fn run(options: &ActiveOptions, command: &str, stop: &AtomicBool) -> Result<Reported, ExperimentError> {
     let since = Instant::now();
     options.validate()?;
     let console = Console::new();
@@ -111,7 +90,8 @@ fn run(options: &ActiveOptions, command: &str, stop: &AtomicBool) -> Result<Lear
     console.note(&why);
     let go_on = || !stop.load(Ordering::Relaxed);
     let run = Run { options, plan, fields, trainer, go_on: &go_on };
-    files::claim(&options.out, &options.terms(&run.plan, &run.fields, &format!("{trainer:?}")), "another run")?;
+    let _claim =
+        files::claim(&options.out, &options.terms(&run.plan, &run.fields, &format!("{trainer:?}")), "another run")?;
     let strategies = options.strategies.iter().map(|strategy| (strategy.name(), Some(*strategy)));
     let mut lines = Vec::new();
     for (name, strategy) in strategies.chain([(FULL, None)]) {
@@ -120,7 +100,7 @@ fn run(options: &ActiveOptions, command: &str, stop: &AtomicBool) -> Result<Lear
         bar.finish(&format!("{name} finished"));
     }
     let report = figure::write(&options.out, &lines, command)?;
-    Ok(Learned { report, table: figure::table(&lines), seconds: since.elapsed().as_secs_f64() })
+    Ok(Reported { report, table: figure::table(&lines), seconds: since.elapsed().as_secs_f64() })
 }
 
 impl Run<'_> {

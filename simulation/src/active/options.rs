@@ -164,17 +164,9 @@ impl ActiveOptions {
 
     fn as_experiment(&self) -> Options {
         Options {
-            source: Source::Folders { data: self.data.clone(), central: String::new() },
-            out: self.out.clone(),
             seed: self.seed.unwrap_or(1),
-            sites: None,
-            rounds: None,
-            budget: None,
-            acquisition: None,
             members: Some(1),
-            quick: false,
-            plan: None,
-            keep: false,
+            ..Options::new(Source::Folders { data: self.data.clone(), central: String::new() }, self.out.clone())
         }
     }
 

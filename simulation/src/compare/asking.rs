@@ -1,14 +1,18 @@
 //! Which boxes a site of a comparison is asked about.
 
+use consilium_common::Plan;
 use consilium_common::plan::{Acquisition, UNLABELLED};
 use consilium_learning::acquisition::{
-    self, Aggregation, Budget, Candidate, Layout, Method, PatchBox, Rule, Turn, candidates, choose, describe,
+    self, Aggregation, Budget, Candidate, Layout, Method, PatchBox, Rule, Sight, Turn, candidates, choose, describe,
 };
 use consilium_learning::metrics::Confusion;
 use consilium_learning::network::{Features, InputScale, Predictor};
+use consilium_learning::scan::Strip;
 use consilium_learning::uncertainty::{UncertaintyMap, uncertainty_map};
+use image::imageops;
 
-use super::arms::{Arm, Kind};
+use super::arms::Kind;
+use super::trials::Trial;
 use super::world::{Asked, World, boxes_of, labelled, wrong};
 use crate::experiment::ExperimentError;
 use crate::fields::{Field, Site};
@@ -19,7 +23,7 @@ impl World<'_> {
     #[expect(clippy::too_many_arguments, reason = "what a choice depends on")]
     pub(super) fn ask(
         &self,
-        arm: &Arm,
+        trial: &Trial,
         site: usize,
         looks: &[Look],
         before: &[Asked],
@@ -32,22 +36,26 @@ impl World<'_> {
         let by_name = |name: &str| learn.iter().copied().find(|&field| fields[field].name == name);
         let taken = |field: usize| boxes_of(before, field);
         let turn = Turn { round, rounds: self.setting.rounds, seed };
-        let chosen: Vec<(String, PatchBox)> = match &arm.kind {
+        let chosen: Vec<(String, PatchBox)> = match &trial.kind {
             Kind::Full => Vec::new(),
             Kind::Study(score) => {
-                let settings = Acquisition { score: *score, budget, ..self.setting.plan.acquisition.clone() };
+                let settings = Acquisition { score: *score, budget, ..trial.plan.acquisition.clone() };
                 let mut all = Vec::new();
                 for (&field, look) in learn.iter().zip(looks) {
                     let strip = labelled(&look.strip, &fields[field]);
-                    all.extend(candidates(&strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?);
+                    let mut found = candidates(&strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?;
+                    self.keep_sharp(&settings, &mut found, &fields[field], &strip)?;
+                    all.extend(found);
                 }
                 acquisition::select(&all, &settings, &turn).patches.into_iter().map(|c| (c.slide, c.patch)).collect()
             }
             Kind::Rule(Method { rule, map, aggregation }) => {
                 let mut all = Vec::new();
                 for (place, (&field, look)) in learn.iter().zip(looks).enumerate() {
-                    let mut found = self.described(*map, *aggregation, &fields[field], look);
+                    let mut found = self.described(&trial.plan, (*map, *aggregation), &fields[field], look);
                     found.retain(|candidate| !taken(field).iter().any(|other| other.overlaps(&candidate.patch)));
+                    let (settings, strip) = (&trial.plan.acquisition, labelled(&look.strip, &fields[field]));
+                    self.keep_sharp(settings, &mut found, &fields[field], &strip)?;
                     if rule.needs_features() {
                         self.fill_features(site, place, &mut found);
                     }
@@ -59,7 +67,7 @@ impl World<'_> {
                     }
                     other => other.clone(),
                 };
-                let per_slide = self.setting.plan.acquisition.per_slide;
+                let per_slide = trial.plan.acquisition.per_slide;
                 let budget = Budget { per_slide, ..Budget::of(budget) };
                 let places = choose(&rule, &all, &budget, &turn);
                 places.into_iter().map(|place| (all[place].slide.clone(), all[place].patch)).collect()
@@ -68,18 +76,33 @@ impl World<'_> {
         Ok(chosen.into_iter().filter_map(|(name, patch)| Some(Asked { field: by_name(&name)?, patch })).collect())
     }
 
-    fn layout(&self, aggregation: Aggregation) -> Layout {
-        let Acquisition { patch_px: side, min_tissue, .. } = self.setting.plan.acquisition;
-        Layout { side, stride: side / 2, min_tissue, aggregation }
-    }
-
-    fn described(&self, map: UncertaintyMap, aggregation: Aggregation, field: &Field, look: &Look) -> Vec<Candidate> {
+    fn described(
+        &self,
+        plan: &Plan,
+        (map, aggregation): (UncertaintyMap, Aggregation),
+        field: &Field,
+        look: &Look,
+    ) -> Vec<Candidate> {
         let map = uncertainty_map(map, &look.probabilities, look.members, look.classes);
         // There is no answer for what is not labelled.
         let excluded: Vec<u8> = field.labels.as_raw().iter().map(|&l| u8::from(l == UNLABELLED)).collect();
         let mean = look.strip.mean();
         let seen = acquisition::Field::of_strip(&look.strip, &field.name, &map, &mean, &excluded);
-        describe(&seen, &self.layout(aggregation))
+        describe(&seen, &Layout::of(&plan.acquisition, aggregation))
+    }
+
+    /// Leaves out what the plan holds for blurred, as a site does.
+    fn keep_sharp(
+        &self,
+        settings: &Acquisition,
+        found: &mut Vec<Candidate>,
+        field: &Field,
+        maps: &Strip,
+    ) -> Result<(), ExperimentError> {
+        let pixels =
+            |PatchBox { x, y, side }: PatchBox| Ok(imageops::crop_imm(&field.image, x, y, side, side).to_image());
+        let sight = Sight { spacing: self.setting.plan.task.spacing_um, pixels: &pixels };
+        sight.keep_sharp_of(maps, found, settings).map_err(wrong)
     }
 
     /// Features are those of the first ensemble's first member: what is alike stays alike while it learns.

@@ -1,6 +1,7 @@
 //! Dice against budget, a small panel a site, the central one last; all panels have the same axes.
 
 use super::arms::FULL;
+use super::charts::room_for;
 use super::statistics::Interval;
 use super::summary::{CONTROLS, FIRST, Row, Summary};
 use crate::report::svg::{Anchor, Ink, PALETTE, Svg, tick_text, ticks};
@@ -15,8 +16,9 @@ const PANEL: (f64, f64) = ((WIDTH - 24.0) / COLUMNS as f64, 208.0);
 /// How far marks of one budget stand apart at most, and what they may take of the way to the next budget.
 const APART: f64 = 5.4;
 const SHARE: f64 = 0.7;
-/// Height of a line of the key, and its column's width.
+/// Height of a line of the key, and the least width of its columns, of which the mark takes some.
 const KEY: (f64, f64) = (20.0, 180.0);
+const MARK: f64 = 28.0;
 
 /// An arm's line in every panel.
 struct Line<'a> {
@@ -52,10 +54,11 @@ pub(super) fn by_site(summary: &Summary) -> (String, Vec<String>) {
     let axes = axes(summary, &sites);
     let apart = apart(&axes, summary, lines.len());
     let named = lines.len() + 1 + usize::from(summary.rows.iter().any(|row| row.arm == FULL));
-    let key = KEY.0 * named.div_ceil((WIDTH / KEY.1) as usize) as f64 + 8.0;
+    let column = MARK + room_for(lines.iter().flat_map(|line| line.rows.first().copied()), KEY.1 - MARK);
+    let key = KEY.0 * named.div_ceil((WIDTH / column) as usize) as f64 + 8.0;
     let height = key + PANEL.1 * sites.len().div_ceil(COLUMNS) as f64 + 26.0;
     let mut svg = Svg::new(WIDTH, height, "Dice against budget by site");
-    draw_key(&mut svg, &lines, named > lines.len() + 1);
+    draw_key(&mut svg, &lines, column, named > lines.len() + 1);
     for (index, site) in sites.iter().enumerate() {
         let corner = (24.0 + PANEL.0 * (index % COLUMNS) as f64, key + PANEL.1 * (index / COLUMNS) as f64);
         frame(&mut svg, corner, &axes, site.unwrap_or("central site"), summary);
@@ -177,26 +180,26 @@ fn bar(svg: &mut Svg, (x, top): (f64, f64), axes: &Axes, dice: Interval, ink: In
     svg.line((x, top + axes.y(dice.low)), (x, top + axes.y(dice.high)), ink, 1.2);
 }
 
-fn draw_key(svg: &mut Svg, lines: &[Line<'_>], full: bool) {
+fn draw_key(svg: &mut Svg, lines: &[Line<'_>], column: f64, full: bool) {
     let mut place = 0usize;
     let mut next = || {
-        let columns = (WIDTH / KEY.1) as usize;
-        let at = (24.0 + KEY.1 * (place % columns) as f64, 12.0 + KEY.0 * (place / columns) as f64);
+        let columns = (WIDTH / column) as usize;
+        let at = (24.0 + column * (place % columns) as f64, 12.0 + KEY.0 * (place / columns) as f64);
         place += 1;
         at
     };
     let (x, y) = next();
     svg.mark((x + 11.0, y), 4.2, Ink::Soft, 0);
-    svg.text((x + 28.0, y + 4.5), 12.5, Anchor::Start, Ink::Text, FIRST);
+    svg.text((x + MARK, y + 4.5), 12.5, Anchor::Start, Ink::Text, FIRST);
     for line in lines {
         let (x, y) = next();
         svg.line((x, y), (x + 22.0, y), line.ink, 1.4);
         svg.mark((x + 11.0, y), 3.8, line.ink, line.shape);
-        svg.text((x + 28.0, y + 4.5), 12.5, Anchor::Start, Ink::Text, line.arm);
+        svg.text((x + MARK, y + 4.5), 12.5, Anchor::Start, Ink::Text, line.arm);
     }
     if full {
         let (x, y) = next();
         svg.polyline(&[(x, y), (x + 22.0, y)], Ink::Soft, 1.3, Some("5 4"));
-        svg.text((x + 28.0, y + 4.5), 12.5, Anchor::Start, Ink::Text, FULL);
+        svg.text((x + MARK, y + 4.5), 12.5, Anchor::Start, Ink::Text, FULL);
     }
 }

@@ -1,7 +1,7 @@
 //! Dice by stage of disease at a budget: a panel a stage, a line an arm. A stage without foreground in truth has no Dice;
 //! its panel shows the share of tissue that is wrongly called foreground.
 
-use super::charts::ink;
+use super::charts::{ink, room_for};
 use super::stages::StageFigures;
 use super::statistics::Interval;
 use super::summary::{Row, Summary};
@@ -37,16 +37,17 @@ pub(super) fn by_stage(summary: &Summary, budget: u32) -> String {
     let rows: Vec<&Row> = summary.first().into_iter().chain(summary.at(budget)).collect();
     let panels = panels(&rows);
     let columns = panels.len().clamp(1, COLUMNS);
-    let wide = (WIDTH - LEFT - 16.0 - GAP * (columns - 1) as f64) / columns as f64;
+    let left = room_for(rows.iter().copied(), LEFT);
+    let wide = (WIDTH - left - 16.0 - GAP * (columns - 1) as f64) / columns as f64;
     let tall = TOP + BOTTOM + LINE * rows.len() as f64;
     let height = tall * panels.len().div_ceil(columns) as f64;
     let mut svg = Svg::new(WIDTH, height, &format!("Dice by stage of disease with {budget} patches a site"));
     for (index, panel) in panels.iter().enumerate() {
-        let corner = (LEFT + (wide + GAP) * (index % columns) as f64, tall * (index / columns) as f64);
+        let corner = (left + (wide + GAP) * (index % columns) as f64, tall * (index / columns) as f64);
         if index % columns == 0 {
             for (place, row) in rows.iter().enumerate() {
                 let y = corner.1 + TOP + LINE * (place as f64 + 0.5);
-                svg.text((LEFT - 12.0, y + 4.5), 12.5, Anchor::End, Ink::Text, &row.arm);
+                svg.text((left - 12.0, y + 4.5), 12.5, Anchor::End, Ink::Text, &row.arm);
             }
         }
         let alike: Vec<&Panel<'_>> = panels.iter().filter(|other| other.dice == panel.dice).collect();

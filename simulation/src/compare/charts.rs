@@ -18,13 +18,14 @@ pub(super) fn arms(summary: &Summary, budget: u32) -> String {
     let rows: Vec<(&Row, (f64, f64, f64))> =
         summary.at(budget).into_iter().filter_map(|row| Some((row, with_dice(row)?))).collect();
     let first = summary.first().and_then(|row| row.dice).map(|dice| dice.mean);
+    let left = room_for(rows.iter().map(|(row, _)| *row), LEFT);
     let height = TOP + BOTTOM + LINE * rows.len() as f64;
     let mut svg = Svg::new(WIDTH, height, &format!("Mean Dice by arm with {budget} patches a site"));
     let lowest = rows.iter().map(|row| row.1.1).chain(first).fold(1.0, f64::min);
     let highest = rows.iter().map(|row| row.1.2).chain(first).fold(0.0, f64::max);
     let room = (highest - lowest).max(0.01) * 0.05;
     let (low, high) = ((lowest - room).max(0.0), (highest + room).min(1.0));
-    let x_of = |dice: f64| LEFT + (dice - low) / (high - low) * (WIDTH - LEFT - RIGHT);
+    let x_of = |dice: f64| left + (dice - low) / (high - low) * (WIDTH - left - RIGHT);
     let marks = ticks(low, high, 6);
     let step = if marks.len() > 1 { marks[1] - marks[0] } else { 0.1 };
     for value in marks {
@@ -40,16 +41,22 @@ pub(super) fn arms(summary: &Summary, budget: u32) -> String {
     for (index, (row, (mean, from, to))) in rows.into_iter().enumerate() {
         let y = TOP + LINE * (index as f64 + 0.5);
         let ink = ink(row);
-        svg.text((LEFT - 12.0, y + 4.5), 13.0, Anchor::End, Ink::Text, &row.arm);
+        svg.text((left - 12.0, y + 4.5), 13.0, Anchor::End, Ink::Text, &row.arm);
         svg.line((x_of(from), y), (x_of(to), y), ink, 2.0);
         svg.mark((x_of(mean), y), 4.8, ink, 0);
         let figures = format!("{mean:.3}  ({from:.3} to {to:.3})");
         svg.text((WIDTH - RIGHT + 12.0, y + 4.0), 11.5, Anchor::Start, Ink::Soft, &figures);
     }
-    let middle = (LEFT + WIDTH - RIGHT) / 2.0;
+    let middle = (left + WIDTH - RIGHT) / 2.0;
     let axis = format!("mean Dice on held-out fields with {budget} patches a site, 95 % interval");
     svg.text((middle, height - 12.0), 13.0, Anchor::Middle, Ink::Text, &axis);
     svg.finish()
+}
+
+/// Width of a column of arms' names before what is drawn beside them, at least `least`.
+pub(super) fn room_for<'a>(rows: impl IntoIterator<Item = &'a Row>, least: f64) -> f64 {
+    let longest = rows.into_iter().map(|row| row.arm.chars().count()).max().unwrap_or(0);
+    (24.0 + 7.0 * longest as f64).max(least)
 }
 
 /// The colour of an arm where controls stand out: random, UGA's, and what is no rule.

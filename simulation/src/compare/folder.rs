@@ -12,7 +12,7 @@ use super::cell::Cell;
 use super::colour::SiteColours;
 use super::summary::FIRST;
 use crate::experiment::ExperimentError;
-use crate::files::{claim, read, write};
+use crate::files::{Claim, claim, read, write};
 
 /// What a comparison was last asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,13 +28,15 @@ pub(super) struct Request {
 pub(super) struct Folder {
     pub(super) out: PathBuf,
     pub(super) models: PathBuf,
+    /// Of a run that writes to it.
+    _claim: Option<Claim>,
 }
 
 impl Folder {
     /// Makes the folder, or goes on with the comparison that it holds if that has the same terms.
     pub(super) fn open(out: &Path, terms: &Value) -> Result<Self, ExperimentError> {
-        let folder = Self { out: out.to_owned(), models: out.join("models") };
-        claim(out, terms, "a comparison with another plan, data, folds, rounds, engine or version")?;
+        let claim = claim(out, terms, "a comparison with another plan, data, folds, rounds, engine or version")?;
+        let folder = Self { out: out.to_owned(), models: out.join("models"), _claim: Some(claim) };
         for dir in [&folder.models, &out.join("cells")] {
             fs::create_dir_all(dir).map_err(ExperimentError::file(dir))?;
         }
@@ -47,7 +49,7 @@ impl Folder {
             let why = format!("{} holds no comparison: it has no cells/", out.display());
             return Err(ExperimentError::Usage(why));
         }
-        Ok(Self { out: out.to_owned(), models: out.join("models") })
+        Ok(Self { out: out.to_owned(), models: out.join("models"), _claim: None })
     }
 
     /// Keeps what is asked for.
@@ -108,9 +110,9 @@ impl Folder {
     }
 }
 
-/// The name of a cell.
+/// The name of a cell, which is also its file's.
 pub(super) fn name(seed: u64, fold: usize, arm: &str, budget: u32) -> String {
-    format!("seed-{seed}-fold-{fold}-{}-{budget}", if arm == FIRST { "first" } else { arm })
+    format!("seed-{seed}-fold-{fold}-{}-{budget}", if arm == FIRST { "first".into() } else { arm.replace(' ', "+") })
 }
 
 /// The place of an arm where no order was kept: the first ensemble, the controls, then as help names them.

@@ -20,11 +20,11 @@ mod stages;
 mod statistics;
 mod summary;
 mod tables;
+mod trials;
 mod world;
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -39,22 +39,13 @@ pub use render::render;
 
 use crate::experiment::{Console, ExperimentError, find_sites, material_of};
 use crate::fields::Site;
-use arms::Arm;
+use crate::work::{Reported, until_stopped};
 use colour::SiteColours;
 use folder::{Folder, Request};
 use generation::Members;
 use summary::FIRST;
+use trials::{Trial, trials};
 use world::{Setting, World};
-
-/// What a comparison leaves behind.
-pub struct Compared {
-    /// The report.
-    pub report: PathBuf,
-    /// The table for a terminal.
-    pub table: String,
-    /// Seconds that this run took, without what was there before.
-    pub seconds: f64,
-}
 
 /// Runs a comparison, or what is missing of it. `command` is the command line that does it again, for the report.
 ///
@@ -65,27 +56,18 @@ pub async fn compare(
     options: CompareOptions,
     command: String,
     shutdown: CancellationToken,
-) -> Result<Compared, ExperimentError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let watcher = tokio::spawn({
-        let stop = Arc::clone(&stop);
-        async move {
-            shutdown.cancelled().await;
-            stop.store(true, Ordering::Relaxed);
-        }
-    });
-    let done = tokio::task::spawn_blocking(move || run(&options, &command, &stop)).await;
-    watcher.abort();
-    done.map_err(|_| ExperimentError::BrokeOff)?
+) -> Result<Reported, ExperimentError> {
+    until_stopped(shutdown, move |stop| run(&options, &command, stop)).await
 }
 
-fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Compared, ExperimentError> {
+fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Reported, ExperimentError> {
     let since = Instant::now();
     let arms = options.arms()?;
     let console = Console::new();
     let names = find_sites(&options.data, &options.central, options.sites)?;
     let folders: Vec<PathBuf> = names.iter().map(|name| options.data.join(name.as_str())).collect();
     let plan = options.plan(&material_of(&options.data, &folders, &console)?)?;
+    let trials = trials(&plan, &arms, &options.acquisition, &options.vary)?;
     let sites = load(options, &names, &plan, &console)?;
     let (trainer, trains) = Trainer::on(options.device)?;
     let scans = engine_of(options, &plan)?;
@@ -95,15 +77,15 @@ fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Com
     let go_on = || !stop.load(Ordering::Relaxed);
     let setting =
         Setting { sites: &sites, plan: &plan, device: options.device, trainer, rounds: options.rounds, go_on: &go_on };
-    compute(options, &arms, &folder, &setting, command, &console)?;
+    compute(options, &trials, &folder, &setting, command, &console)?;
     let (report, table) = render::written(&folder)?;
-    Ok(Compared { report, table, seconds: since.elapsed().as_secs_f64() })
+    Ok(Reported { report, table, seconds: since.elapsed().as_secs_f64() })
 }
 
 /// Computes the cells that are not there yet.
 fn compute(
     options: &CompareOptions,
-    arms: &[Arm],
+    trials: &[Trial],
     folder: &Folder,
     setting: &Setting<'_>,
     command: &str,
@@ -111,45 +93,46 @@ fn compute(
 ) -> Result<(), ExperimentError> {
     let worlds: Vec<(u64, usize)> =
         options.seeds().flat_map(|seed| (0..options.folds).map(move |fold| (seed, fold))).collect();
-    let wanted = wanted(arms, &options.budgets);
-    let named = |seed, fold, arm: Option<&Arm>, budget| {
-        folder::name(seed, fold, arm.map_or(FIRST, |arm| arm.name.as_str()), budget)
+    let wanted = wanted(trials, &options.budgets);
+    let named = |seed, fold, trial: Option<&Trial>, budget| {
+        folder::name(seed, fold, trial.map_or(FIRST, |trial| trial.name.as_str()), budget)
     };
-    let all =
-        worlds.iter().flat_map(|&(seed, fold)| wanted.iter().map(move |&(arm, budget)| named(seed, fold, arm, budget)));
+    let all = worlds
+        .iter()
+        .flat_map(|&(seed, fold)| wanted.iter().map(move |&(trial, budget)| named(seed, fold, trial, budget)));
     folder.keep_request(&Request { command: command.to_owned(), cells: all.collect() })?;
     let bar = console.stage("cells", (worlds.len() * wanted.len()) as u64);
     for &(seed, fold) in &worlds {
         let mut world: Option<World<'_>> = None;
-        for &(arm, budget) in &wanted {
-            let name = named(seed, fold, arm, budget);
+        for &(trial, budget) in &wanted {
+            let name = named(seed, fold, trial, budget);
             if folder.cell(&name)?.is_none() {
                 if world.is_none() {
                     let first = first_ensemble(folder, setting, seed, fold, options.folds)?;
                     world = Some(World::new(setting, seed, fold, options.folds, first));
                 }
                 let Some(world) = &world else { continue };
-                let cell = match arm {
+                let cell = match trial {
                     None => world.baseline()?,
-                    Some(arm) => world.cell(arm, budget)?,
+                    Some(trial) => world.cell(trial, budget)?,
                 };
                 folder.keep(&name, &cell)?;
             }
             bar.advance(1);
         }
     }
-    bar.finish(&format!("{} cells of {} arms", worlds.len() * wanted.len(), arms.len()));
+    bar.finish(&format!("{} cells of {} arms", worlds.len() * wanted.len(), trials.len()));
     Ok(())
 }
 
 /// Every arm with every budget, the first ensemble first. Of the whole data there is no budget.
-fn wanted<'a>(arms: &'a [Arm], budgets: &[u32]) -> Vec<(Option<&'a Arm>, u32)> {
+fn wanted<'a>(trials: &'a [Trial], budgets: &[u32]) -> Vec<(Option<&'a Trial>, u32)> {
     let mut wanted = vec![(None, 0)];
-    for arm in arms {
+    for trial in trials {
         let spent = budgets.iter().copied().filter(|&budget| budget > 0);
-        match arm.kind {
-            arms::Kind::Full => wanted.extend(spent.max().map(|budget| (Some(arm), budget))),
-            _ => wanted.extend(spent.map(|budget| (Some(arm), budget))),
+        match trial.kind {
+            arms::Kind::Full => wanted.extend(spent.max().map(|budget| (Some(trial), budget))),
+            _ => wanted.extend(spent.map(|budget| (Some(trial), budget))),
         }
     }
     wanted

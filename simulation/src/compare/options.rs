@@ -22,6 +22,8 @@ pub struct CompareOptions {
     pub out: PathBuf,
     /// Rules by name; the controls are there in any case.
     pub acquisition: Vec<String>,
+    /// Settings of the plan that the named rules are also tried without or with: `TABLE.KEY=VALUE,VALUE...`.
+    pub vary: Vec<String>,
     /// Patches that each site is asked for, in all rounds together.
     pub budgets: Vec<u32>,
     /// Rounds in which a budget is spent.
@@ -100,17 +102,13 @@ impl CompareOptions {
     fn as_experiment(&self) -> Options {
         let (data, central) = (self.data.clone(), self.central.clone());
         Options {
-            source: Source::Folders { data, central },
-            out: self.out.clone(),
             seed: self.seed,
-            sites: None,
             rounds: Some(self.rounds),
             budget: self.budgets.iter().copied().max(),
             acquisition: Some(Score::UgaMean),
             members: self.members,
             quick: self.quick,
-            plan: None,
-            keep: false,
+            ..Options::new(Source::Folders { data, central }, self.out.clone())
         }
     }
 

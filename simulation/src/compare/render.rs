@@ -4,22 +4,22 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::Compared;
 use super::folder::Folder;
 use super::report;
 use super::summary::Summary;
 use crate::experiment::ExperimentError;
 use crate::files::write;
+use crate::work::Reported;
 
 /// Writes `summary.json`, `table.csv`, `report.html` and the figures of a comparison again. Of one that was broken off it
 /// tells what is there.
 ///
 /// # Errors
 /// When the folder holds no comparison, or a file of it cannot be read or written.
-pub fn render(out: &Path) -> Result<Compared, ExperimentError> {
+pub fn render(out: &Path) -> Result<Reported, ExperimentError> {
     let since = Instant::now();
     let (report, table) = written(&Folder::existing(out)?)?;
-    Ok(Compared { report, table, seconds: since.elapsed().as_secs_f64() })
+    Ok(Reported { report, table, seconds: since.elapsed().as_secs_f64() })
 }
 
 /// Writes everything; the report's path and the table for a terminal.

@@ -138,15 +138,16 @@ impl Summary {
 
     /// For a terminal: arms from the best, with their Dice at every budget.
     pub(crate) fn table(&self) -> String {
+        let wide = self.rows.iter().map(|row| row.arm.len()).max().unwrap_or(0).max(20);
         let mut text = format!(
-            "{:>6} {:<20} {:>6} {:>6} {:>15} {:>8} {:>6} {:>10}\n",
+            "{:>6} {:<wide$} {:>6} {:>6} {:>15} {:>8} {:>6} {:>10}\n",
             "budget", "arm", "asked", "Dice", "95 % interval", "central", "ECE", "foreground"
         );
         let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
         for row in self.sorted() {
             let interval = row.dice.map_or("-".to_owned(), |d| format!("{:.3} to {:.3}", d.low, d.high));
             text.push_str(&format!(
-                "{:>6} {:<20} {:>6} {:>6} {:>15} {:>8} {:>6} {:>10}\n",
+                "{:>6} {:<wide$} {:>6} {:>6} {:>15} {:>8} {:>6} {:>10}\n",
                 row.budget,
                 row.arm,
                 number(row.asked, 1),

@@ -1,6 +1,6 @@
 //! One seed and fold: the first ensemble, what it sees, and what each arm makes of it.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
 use consilium_common::Plan;
 use consilium_common::bundle::Conventions;
@@ -13,11 +13,12 @@ use consilium_learning::training::{Trainer, TrainingImage};
 use image::{GrayImage, RgbImage, imageops};
 use rayon::prelude::*;
 
-use super::arms::{Arm, Kind};
+use super::arms::Kind;
 use super::cell::{Cell, PatchFigures, SiteFigures, field_figures, foreground};
 use super::generation::{Members, aggregated, fine_tuned};
 use super::options::MAX_FOLDS;
 use super::summary::FIRST;
+use super::trials::Trial;
 use crate::experiment::{ExperimentError, STUDY};
 use crate::fields::{Field, Site};
 use crate::look::{Look, look};
@@ -33,10 +34,17 @@ pub(super) struct Setting<'a> {
 }
 
 /// A box of a site's field.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Asked {
     pub(super) field: usize,
     pub(super) patch: PatchBox,
+}
+
+/// A cell with its plan and what was asked of each site for it.
+struct Done {
+    plan: Plan,
+    asked: Vec<Vec<Asked>>,
+    cell: Cell,
 }
 
 /// One seed and fold.
@@ -52,16 +60,18 @@ pub(super) struct World<'a> {
     pub(super) features: OnceCell<Vec<Vec<Features>>>,
     /// Misclassified pixels of each true class on the fields that the first ensemble learned from.
     pub(super) errors: OnceCell<Vec<u64>>,
-    /// What the central site adds to the first ensemble: the same for every arm.
-    central: OnceCell<Members>,
+    /// What the central site adds to the first ensemble: the same for every arm under a plan.
+    central: RefCell<Vec<(Plan, Members)>>,
+    /// What was asked of each site for cells that are done: rules that ask for the same have the same figures.
+    done: RefCell<Vec<Done>>,
 }
 
 impl<'a> World<'a> {
     pub(super) fn new(setting: &'a Setting<'a>, seed: u64, fold: usize, folds: usize, first: Members) -> Self {
         let splits = setting.sites.iter().map(|site| site.split(seed, fold, folds)).collect();
         let (looks, features) = (OnceCell::new(), OnceCell::new());
-        let (errors, central) = (OnceCell::new(), OnceCell::new());
-        Self { setting, seed, fold, splits, first, looks, features, errors, central }
+        let (errors, central, done) = (OnceCell::new(), RefCell::default(), RefCell::default());
+        Self { setting, seed, fold, splits, first, looks, features, errors, central, done }
     }
 
     /// The first ensemble by itself.
@@ -70,66 +80,86 @@ impl<'a> World<'a> {
     }
 
     /// An arm with its budget, which is spent in the setting's rounds.
-    pub(super) fn cell(&self, arm: &Arm, budget: u32) -> Result<Cell, ExperimentError> {
+    pub(super) fn cell(&self, trial: &Trial, budget: u32) -> Result<Cell, ExperimentError> {
         let (sites, rounds) = (self.setting.sites, self.setting.rounds);
         let mut generation = self.first.clone();
         let mut asked: Vec<Vec<Asked>> = vec![Vec::new(); sites.len()];
         for round in 0..rounds {
             let share = budget * (round + 1) / rounds - budget * round / rounds;
             let mut rehearsed = vec![Vec::new(); sites.len()];
-            if arm.kind != Kind::Full {
+            if trial.kind != Kind::Full {
                 let later = if round == 0 { None } else { Some(self.look_at_all(&generation)?) };
                 let looks = later.as_ref().map_or_else(|| self.looks(), Ok)?;
                 for (index, site) in sites.iter().enumerate().filter(|(_, site)| !site.central) {
                     let text = format!("{}/select", site_seed(self.seed, self.fold, site, round));
-                    let more = self.ask(arm, index, &looks[index], &asked[index], share, round, &text)?;
+                    let more = self.ask(trial, index, &looks[index], &asked[index], share, round, &text)?;
                     let before = asked[index].clone();
                     asked[index].extend(more);
                     let text = format!("{}/rehearsal", site_seed(self.seed, self.fold, site, round));
-                    rehearsed[index] = self.rehearsed(index, &looks[index], &before, &asked[index], &text)?;
+                    rehearsed[index] =
+                        self.rehearsed(&trial.plan, index, &looks[index], &before, &asked[index], &text)?;
                 }
             }
-            generation = self.round(&generation, arm, &asked, rehearsed, round)?;
+            if round + 1 == rounds
+                && let Some(known) = self.known(trial, budget, &asked)
+            {
+                return Ok(known);
+            }
+            generation = self.round(&generation, trial, &asked, rehearsed, round)?;
         }
-        self.figures(&arm.name, budget, &generation, &asked)
+        let cell = self.figures(&trial.name, budget, &generation, &asked)?;
+        if trial.kind != Kind::Full {
+            self.done.borrow_mut().push(Done { plan: trial.plan.clone(), asked, cell: cell.clone() });
+        }
+        Ok(cell)
+    }
+
+    /// The cell of another arm that asked for the same with the same budget, under this arm's name: neither seeds nor
+    /// anything else that is done with the answers knows the arm.
+    fn known(&self, trial: &Trial, budget: u32, asked: &[Vec<Asked>]) -> Option<Cell> {
+        let same = |done: &&Done| done.cell.budget == budget && done.plan == trial.plan && done.asked == asked;
+        let done = self.done.borrow();
+        let cell = done.iter().find(same)?.cell.clone();
+        (trial.kind != Kind::Full).then(|| Cell { arm: trial.name.clone(), ..cell })
     }
 
     /// Fine-tunes at every site that has something to learn from, side by side, and aggregates.
     fn round(
         &self,
         from: &Members,
-        arm: &Arm,
+        trial: &Trial,
         asked: &[Vec<Asked>],
         rehearsed: Vec<Vec<TrainingImage>>,
         round: u32,
     ) -> Result<Members, ExperimentError> {
-        let Setting { sites, plan, trainer, go_on, .. } = *self.setting;
-        let (seed, fold) = (self.seed, self.fold);
-        let known = if round == 0 { self.central.get() } else { None };
-        let learn = |(site, images): (&Site, Vec<TrainingImage>)| match known {
+        let Setting { sites, trainer, go_on, .. } = *self.setting;
+        let (seed, fold, plan) = (self.seed, self.fold, &trial.plan);
+        let central =
+            self.central.borrow().iter().find(|(of, _)| round == 0 && of == plan).map(|(_, delta)| delta.clone());
+        let learn = |(site, images): (&Site, Vec<TrainingImage>)| match &central {
             Some(delta) if site.central => Ok(Some(delta.clone())),
             _ if images.is_empty() => Ok(None),
             _ => fine_tuned(plan, trainer, from, &images, &site_seed(seed, fold, site, round), go_on).map(Some),
         };
         let images: Vec<(&Site, Vec<TrainingImage>)> = (sites.iter().zip(rehearsed).enumerate())
-            .map(|(index, (site, rehearsed))| (site, self.images(index, arm, &asked[index], rehearsed)))
+            .map(|(index, (site, rehearsed))| (site, self.images(index, &trial.kind, &asked[index], rehearsed)))
             .collect();
         let deltas: Vec<Result<Option<Members>, ExperimentError>> = images.into_par_iter().map(learn).collect();
         let mut updates = Vec::new();
         for (index, delta) in deltas.into_iter().enumerate() {
             let Some(delta) = delta? else { continue };
-            if sites[index].central && round == 0 {
-                let _ = self.central.set(delta.clone());
+            if sites[index].central && round == 0 && central.is_none() {
+                self.central.borrow_mut().push((plan.clone(), delta.clone()));
             }
-            updates.push((self.weight(index, asked), delta));
+            updates.push((self.weight(plan, index, asked), delta));
         }
         aggregated(from, &updates)
     }
 
     /// What a site learns from: whole fields, or patches with what it rehearses; nothing where nothing is labelled.
-    fn images(&self, index: usize, arm: &Arm, asked: &[Asked], rehearsed: Vec<TrainingImage>) -> Vec<TrainingImage> {
+    fn images(&self, index: usize, kind: &Kind, asked: &[Asked], rehearsed: Vec<TrainingImage>) -> Vec<TrainingImage> {
         let site = &self.setting.sites[index];
-        let mut images: Vec<TrainingImage> = if site.central || arm.kind == Kind::Full {
+        let mut images: Vec<TrainingImage> = if site.central || *kind == Kind::Full {
             self.splits[index].1.iter().map(|&field| site.fields[field].whole()).collect()
         } else {
             let cut =
@@ -148,13 +178,14 @@ impl<'a> World<'a> {
     /// What a site rehearses: boxes of its fields that nobody was asked about, as the generation sees them.
     fn rehearsed(
         &self,
+        plan: &Plan,
         site: usize,
         looks: &[Look],
         before: &[Asked],
         asked: &[Asked],
         seed: &str,
     ) -> Result<Vec<TrainingImage>, ExperimentError> {
-        let (plan, fields) = (self.setting.plan, &self.setting.sites[site].fields);
+        let fields = &self.setting.sites[site].fields;
         let (acquisition, settings) = (&plan.acquisition, &plan.rehearsal);
         if settings.is_off() {
             return Ok(Vec::new());
@@ -179,8 +210,8 @@ impl<'a> World<'a> {
     }
 
     /// What a site's update counts, as the plan says: patches that were asked for, or whole fields in patches.
-    fn weight(&self, site: usize, asked: &[Vec<Asked>]) -> f64 {
-        let Setting { sites, plan, .. } = *self.setting;
+    fn weight(&self, plan: &Plan, site: usize, asked: &[Vec<Asked>]) -> f64 {
+        let sites = self.setting.sites;
         match plan.aggregation.weighting {
             Weighting::Equal => 1.0,
             Weighting::Patches if asked[site].is_empty() => {
@@ -200,19 +231,33 @@ impl<'a> World<'a> {
     }
 
     fn look_at_all(&self, members: &Members) -> Result<Vec<Vec<Look>>, ExperimentError> {
+        let sites = self.setting.sites.iter().zip(&self.splits);
+        let fields = sites
+            .flat_map(|(site, (_, learn))| learn.iter().filter(|_| !site.central).map(|&field| &site.fields[field]));
+        let mut looks = self.of_each(members, &fields.collect::<Vec<_>>(), |_, look| look)?.into_iter();
+        let sites = self.setting.sites.iter().zip(&self.splits);
+        Ok(sites
+            .map(|(site, (_, learn))| looks.by_ref().take(if site.central { 0 } else { learn.len() }).collect())
+            .collect())
+    }
+
+    /// What `of` makes of each field as the members see it; side by side where the engine leaves room for it.
+    fn of_each<T: Send>(
+        &self,
+        members: &Members,
+        fields: &[&Field],
+        of: impl Fn(&Field, Look) -> T + Sync,
+    ) -> Result<Vec<T>, ExperimentError> {
+        let Setting { plan, go_on, .. } = *self.setting;
         let engine = self.engine(members)?;
-        let mut all = Vec::new();
-        for (site, (_, learn)) in self.setting.sites.iter().zip(&self.splits) {
-            let fields = learn.iter().filter(|_| !site.central).map(|&field| &site.fields[field]);
-            let looks = fields.map(|field| {
-                if !(self.setting.go_on)() {
-                    return Err(ExperimentError::Paused);
-                }
-                look(&engine, &self.setting.plan.scan, field)
-            });
-            all.push(looks.collect::<Result<Vec<_>, _>>()?);
+        let one = |field: &&Field| match go_on() {
+            false => Err(ExperimentError::Paused),
+            true => Ok(of(field, look(&engine, &plan.scan, field)?)),
+        };
+        match engine.predictor().at_once() {
+            0 | 1 => fields.iter().map(one).collect(),
+            _ => fields.par_iter().map(one).collect(),
         }
-        Ok(all)
     }
 
     fn looks(&self) -> Result<&Vec<Vec<Look>>, ExperimentError> {
@@ -230,19 +275,16 @@ impl<'a> World<'a> {
         members: &Members,
         asked: &[Vec<Asked>],
     ) -> Result<Cell, ExperimentError> {
-        let engine = self.engine(members)?;
         let (in_depth, side) = (budget == 0, self.setting.plan.acquisition.patch_px);
+        let held_out =
+            |index: usize| self.splits[index].0.iter().map(move |&field| &self.setting.sites[index].fields[field]);
+        let all: Vec<&Field> = (0..self.splits.len()).flat_map(held_out).collect();
+        let figures = self.of_each(members, &all, |field, look| field_figures(field, &look, side, in_depth))?;
+        let mut figures = figures.into_iter();
         let mut sites = Vec::new();
         for (index, site) in self.setting.sites.iter().enumerate() {
             let (held_out, learn) = &self.splits[index];
-            let mut fields = Vec::new();
-            for &field in held_out {
-                if !(self.setting.go_on)() {
-                    return Err(ExperimentError::Paused);
-                }
-                let field = &site.fields[field];
-                fields.push(field_figures(field, &look(&engine, &self.setting.plan.scan, field)?, side, in_depth));
-            }
+            let fields = figures.by_ref().take(held_out.len()).collect();
             let pool: f64 = learn.iter().map(|&f| foreground(site.fields[f].labels.as_raw())).sum::<f64>();
             let pool = pool / learn.len().max(1) as f64;
             let patch = |asked: &Asked| {

@@ -213,18 +213,6 @@ mod tests {
     }
 
     fn sample() -> Options {
-        Options {
-            source: Source::Drawn,
-            out: "x".into(),
-            seed: 1,
-            sites: None,
-            rounds: None,
-            budget: None,
-            acquisition: None,
-            members: None,
-            quick: false,
-            plan: None,
-            keep: false,
-        }
+        Options::new(Source::Drawn, "x".into())
     }
 }

@@ -15,7 +15,7 @@ mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use consilium_common::Plan;
@@ -36,6 +36,7 @@ use prepare::{Prepared, portrait, prepare};
 use workspace::Workspace;
 
 use crate::report::{CentreStory, Story, write_report};
+use crate::work::StopFlag;
 
 /// What an experiment leaves behind.
 pub struct Finished {
@@ -81,27 +82,18 @@ pub async fn run(
     if let Some(plan) = &own_plan {
         options.seed = plan.seed;
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let watcher = tokio::spawn({
-        let (stop, shutdown) = (Arc::clone(&stop), shutdown.clone());
-        async move {
-            shutdown.cancelled().await;
-            stop.store(true, Ordering::Relaxed);
-        }
-    });
+    let stop = StopFlag::of(shutdown.clone());
     let workspace = Workspace::create(&options.out, options.keep)?;
     let run = Run {
         options,
         workspace,
         console: Console::new(),
         timing: Timing::default(),
-        stop,
+        stop: Arc::clone(&stop.flag),
         shutdown,
         since: Instant::now(),
     };
-    let finished = Box::pin(steps(run, own_plan, command)).await;
-    watcher.abort();
-    finished
+    Box::pin(steps(run, own_plan, command)).await
 }
 
 async fn steps(mut run: Run, own_plan: Option<Plan>, command: String) -> Result<Finished, ExperimentError> {

@@ -50,6 +50,23 @@ impl Options {
     /// The most sites of one run: beyond this one machine is the wrong place.
     pub const MAX_SITES: usize = 40;
 
+    /// Everything by default, with the seed 1.
+    pub fn new(source: Source, out: PathBuf) -> Self {
+        Self {
+            source,
+            out,
+            seed: 1,
+            sites: None,
+            rounds: None,
+            budget: None,
+            acquisition: None,
+            members: None,
+            quick: false,
+            plan: None,
+            keep: false,
+        }
+    }
+
     /// Checks what the plan does not check.
     pub fn validate(&self) -> Result<(), Invalid> {
         if let Some(sites) = self.sites
