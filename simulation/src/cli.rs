@@ -64,8 +64,8 @@ enum Command {
         /// Parts of each site's fields, each held out once.
         #[arg(long, value_name = "K", default_value_t = 2)]
         folds: usize,
-        /// A setting of the plan's fine_tuning, rehearsal, aggregation or acquisition, and values to try; may be given
-        /// several times.
+        /// A setting of the plan's fine_tuning, rehearsal, aggregation or acquisition (but not score, budget, patch_px and
+        /// control_share), and values to try; may be given several times.
         #[arg(long, value_name = "TABLE.KEY=V,V")]
         vary: Vec<String>,
         /// What computes: auto, cpu, onnx, cuda:N, or in a program built with it libtorch.

@@ -50,10 +50,9 @@ fn locked(out: &Path) -> Result<Claim, ExperimentError> {
     let file = file.map_err(ExperimentError::file(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(Claim { _lock: file }),
-        Err(TryLockError::WouldBlock) => {
-            let why = format!("{} is being written by another run; wait for it, or take another --out", out.display());
-            Err(ExperimentError::Usage(why))
-        }
+        Err(TryLockError::WouldBlock) => Err(ExperimentError::Busy(out.to_owned())),
+        // Some shares know no locks.
+        Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => Ok(Claim { _lock: file }),
         Err(TryLockError::Error(error)) => Err(ExperimentError::file(&path)(error)),
     }
 }

@@ -92,8 +92,8 @@ pub struct Acquisition {
     /// Of each slide no more than so many of them in one round; left out: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_slide: Option<u32>,
-    /// Share of the budget that is drawn at random instead of chosen, from all boxes that were not asked about before, and
-    /// never trained on: the control patches, on which a generation is measured beside what the rule picked.
+    /// Share of the budget that is drawn at random instead of chosen, from all boxes that could be asked about and were not
+    /// before, and never trained on: the control patches, on which a generation is measured beside what the rule picked.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub control_share: f64,
     /// Side of a patch in pixels at the plan's spacing.
@@ -103,8 +103,8 @@ pub struct Acquisition {
     pub min_tissue: f64,
     /// Boxes whose sharpness is a smaller share of the slide's own are not candidates; 0 does not look. The sharpness is
     /// the variance of the Laplacian over the variance of luminance, at about 1 um/px and over tissue; the slide's own is
-    /// that which a fifth of its boxes exceed. A quarter leaves out what nobody can correct. Plans of
-    /// more than 2 um/px show nothing that could be blurred.
+    /// that which a fifth of (at most 200 of) its candidates exceed. A quarter leaves out what nobody can correct. Boxes
+    /// without structure are not judged, nor is anything in plans of more than 2 um/px, where nothing could be blurred.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub min_sharpness: f64,
 }
@@ -157,6 +157,11 @@ impl Default for Rehearsal {
 }
 
 impl Rehearsal {
+    /// True where a plan need not name it.
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// True where nothing is rehearsed.
     pub fn is_off(&self) -> bool {
         self.patches == 0

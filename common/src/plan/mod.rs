@@ -52,7 +52,7 @@ pub struct Plan {
     /// How a site fine-tunes each member in a round.
     pub fine_tuning: Training,
     /// What a site learns beside its corrections.
-    #[serde(default, skip_serializing_if = "Rehearsal::is_off")]
+    #[serde(default, skip_serializing_if = "Rehearsal::is_default")]
     pub rehearsal: Rehearsal,
     /// How updates become a generation.
     #[serde(default)]

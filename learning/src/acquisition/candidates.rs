@@ -78,10 +78,11 @@ pub fn candidates(
 
 /// Those of the [`candidates`] that are sharp and that [`super::select`] could choose, whatever the other slides hold. Their
 /// number does not grow with the slide, nor does the memory that finding them takes. Where the plan asks for sharpness, it is
-/// looked at in candidates for twice the budget, and in more where too many of them are blurred.
+/// looked at in candidates for twice the budget, and in eight times as many again as long as too many are blurred, which
+/// are remembered.
 ///
 /// # Errors
-/// The maps or the slide cannot be read.
+/// The maps or the slide cannot be read, or the caller told it to stop.
 pub fn shortlist(
     maps: &dyn Maps,
     slide: &str,
@@ -90,28 +91,26 @@ pub fn shortlist(
     turn: &Turn<'_>,
     sight: &Sight<'_>,
 ) -> Result<Vec<Candidate>, ScanError> {
-    if !sight.matters(settings) {
+    if !sight.matters(settings) || settings.budget == 0 {
         return shortlist_unseen(maps, slide, settings, exclude, turn);
     }
-    let (mut wide, mut blurred) = (settings.clone(), BTreeSet::new());
-    let mut least = None;
+    let mut sample = Sample::default();
+    let mut wide = Acquisition { budget: settings.budget.saturating_mul(2), ..settings.clone() };
+    let mut all = gathered(maps, slide, &wide, exclude, turn, &mut |candidate| {
+        sample.add(candidate);
+        true
+    })?;
+    let least = sight.least(maps, sample, settings)?;
+    let mut blurred = BTreeSet::new();
     loop {
-        wide.budget = wide.budget.saturating_mul(2).max(1);
-        let mut sample = Sample::default();
-        let mut all = gathered(maps, slide, &wide, exclude, turn, &mut |candidate| {
-            sample.add(candidate);
-            !blurred.contains(&candidate.patch)
-        })?;
-        let least = match least {
-            Some(known) => known,
-            None => *least.insert(sight.least(maps, sample, settings)?),
-        };
         let found = sight.take_blurred(maps, &mut all, least)?;
         // Of every order by which a rule takes there are still as many left as the budget needs.
         if found.len() <= (wide.budget - settings.budget) as usize * blocked(settings) {
             return Ok(reduced(all, settings, turn));
         }
         blurred.extend(found);
+        wide.budget = wide.budget.saturating_mul(8);
+        all = gathered(maps, slide, &wide, exclude, turn, &mut |candidate| !blurred.contains(&candidate.patch))?;
     }
 }
 

@@ -16,7 +16,8 @@ pub struct Chosen {
 }
 
 /// At most `settings.budget` boxes from the candidates of all the site's slides, by the plan's rule; none overlaps
-/// another. It is the same from [`super::candidates`] and from [`super::shortlist`].
+/// another. It is the same from [`super::candidates`], those that are sharp if the plan asks for it, and from
+/// [`super::shortlist`].
 pub fn select(all: &[Candidate], settings: &Acquisition, turn: &Turn<'_>) -> Chosen {
     let budget = Budget { per_slide: settings.per_slide, ..Budget::of(settings.budget) };
     let rule = Method::of(settings.score).rule;

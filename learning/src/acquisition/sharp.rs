@@ -9,22 +9,17 @@ use rayon::prelude::*;
 use super::{Candidate, PatchBox};
 use crate::network::random;
 use crate::scan::{Maps, ScanError};
-use crate::slides::SlideError;
-use crate::tissue::blur::{luminance, sharp_of, sharpness};
+use crate::tissue::blur::{COARSEST_UM, SPACING_UM, luminance, sharp_of, sharpness};
 
 /// Boxes that say how sharp a slide is.
 const SAMPLED: usize = 200;
-/// Spacing at which sharpness is measured, um/px: chromatin and membranes are one or two pixels wide.
-const SPACING_UM: f64 = 1.0;
-/// A plan that is coarser than this shows nothing that could be blurred.
-const COARSEST_UM: f64 = 2.0;
 
 /// How the pixels of a slide's boxes are seen.
 pub struct Sight<'a> {
     /// The plan's spacing, of which boxes are.
     pub spacing: Mpp,
-    /// The pixels of a box.
-    pub pixels: &'a (dyn Fn(PatchBox) -> Result<RgbImage, SlideError> + Sync),
+    /// The pixels of a box; [`ScanError::Stopped`] where nobody waits for the answer any more.
+    pub pixels: &'a (dyn Fn(PatchBox) -> Result<RgbImage, ScanError> + Sync),
 }
 
 impl Sight<'_> {
@@ -73,7 +68,7 @@ impl Sight<'_> {
         Ok(taken.map(|candidate| candidate.patch).collect())
     }
 
-    /// The sharpness of a box, at 1 um/px or as much coarser as the plan's pixels are.
+    /// The sharpness of a box, of as many of the plan's pixels together as come closest to 1 um.
     fn sharpness(&self, maps: &dyn Maps, patch: PatchBox) -> Result<Option<f64>, ScanError> {
         let factor = (SPACING_UM / self.spacing.um_per_px()).round().max(1.0) as usize;
         let tissue = maps.read(patch.x..patch.x + patch.side, patch.y..patch.y + patch.side)?.tissue;

@@ -2,6 +2,7 @@
 
 use consilium_common::Mpp;
 use consilium_common::plan::{Acquisition, Score};
+use image::{Rgb, RgbImage};
 use proptest::prelude::*;
 
 use super::uga::UgaCounts;
@@ -38,6 +39,11 @@ fn hash(x: u32, y: u32, salt: u32) -> u32 {
     (x.wrapping_mul(73_856_093) ^ y.wrapping_mul(19_349_663) ^ salt.wrapping_mul(83_492_791))
         .wrapping_mul(2_654_435_761)
         >> 8
+}
+
+/// Speckles in two thirds of a slide, a slope without any in the rest.
+fn in_and_out_of_focus(x: u32, y: u32, salt: u32) -> u8 {
+    if hash(x / 25, y / 25, salt).is_multiple_of(3) { (x * 2) as u8 } else { (hash(x, y, salt) % 256) as u8 }
 }
 
 #[test]
@@ -158,18 +164,24 @@ proptest! {
     fn a_shortlist_gives_the_same_choice(
         width in 30u32..120, height in 30u32..120, patch in 16u32..30, budget in 0u32..5, salt in any::<u32>(),
         rule in 0usize..12, control in prop_oneof![Just(0.0), Just(0.4)], per_slide in prop::option::of(1u32..4),
+        min_sharpness in prop_oneof![Just(0.0), Just(0.25)],
     ) {
-        let settings =
-            Acquisition { control_share: control, per_slide, ..settings(Score::ALL[rule], budget, patch) };
-        let unseen = Sight { spacing: Mpp::new(0.5).unwrap(), pixels: &|_| unreachable!("not asked for") };
+        let settings = settings(Score::ALL[rule], budget, patch);
+        let settings = Acquisition { control_share: control, per_slide, min_sharpness, ..settings };
         let (mut all, mut short) = (Vec::new(), Vec::new());
         for (slide, salt) in [("a", salt), ("b", salt ^ 77), ("c", salt ^ 1234)] {
             let mut scan = result(width, height, |x, y| (hash(x / 5, y / 5, salt) % 100) as f32 / 50.0);
             scan.labels.iter_mut().enumerate().for_each(|(i, label)| *label = (hash(i as u32 / 9, 0, salt) % 2) as u8);
             scan.probabilities[0] = (0..width * height).map(|i| (hash(i / 4, 1, salt) % 100) as f32 / 100.0).collect();
             let earlier = [PatchBox { x: salt % width, y: (salt >> 8) % height, side: patch }];
-            all.extend(candidates(&scan, slide, &settings, &earlier));
-            short.extend(shortlist(&scan, slide, &settings, &earlier, &second_of_three("s"), &unseen).unwrap());
+            let pixels = |at: PatchBox| {
+                Ok(RgbImage::from_fn(at.side, at.side, |x, y| Rgb([in_and_out_of_focus(at.x + x, at.y + y, salt); 3])))
+            };
+            let sight = Sight { spacing: Mpp::new(1.0).unwrap(), pixels: &pixels };
+            let mut found = candidates(&scan, slide, &settings, &earlier);
+            sight.keep_sharp_of(&scan, &mut found, &settings).unwrap();
+            all.extend(found);
+            short.extend(shortlist(&scan, slide, &settings, &earlier, &second_of_three("s"), &sight).unwrap());
         }
         prop_assert!(short.len() <= all.len());
         prop_assert_eq!(super::select(&short, &settings, &second_of_three("s")), super::select(&all, &settings, &second_of_three("s")));

@@ -14,9 +14,9 @@ use super::TissueMask;
 use crate::slides::{SlideError, SlideReader, read_at, size_at};
 
 /// Spacing at which sharpness is measured: chromatin and membranes are one or two pixels wide.
-const SPACING_UM: f64 = 1.0;
+pub(crate) const SPACING_UM: f64 = 1.0;
 /// A slide that is coarser than this shows nothing that could be blurred.
-const COARSEST_UM: f64 = 2.0;
+pub(crate) const COARSEST_UM: f64 = 2.0;
 /// Side of a block in um.
 const BLOCK_UM: f64 = 128.0;
 /// Most blocks that are read: 2 million pixels, a second of decoding where a slide has no pyramid.

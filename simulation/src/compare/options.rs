@@ -22,7 +22,7 @@ pub struct CompareOptions {
     pub out: PathBuf,
     /// Rules by name; the controls are there in any case.
     pub acquisition: Vec<String>,
-    /// Settings of the plan that the named rules are also tried without or with: `TABLE.KEY=VALUE,VALUE...`.
+    /// Settings of the plan, each with values that the named rules are also tried with: `TABLE.KEY=VALUE,VALUE...`.
     pub vary: Vec<String>,
     /// Patches that each site is asked for, in all rounds together.
     pub budgets: Vec<u32>,

@@ -38,26 +38,33 @@ pub(super) fn trials(
         plan: plan.clone(),
     };
     let mut all: Vec<Trial> = arms.iter().map(|arm| under(arm, plan, "")).collect();
-    let varied: Vec<&Arm> = arms.iter().filter(|arm| named.contains(&arm.name)).collect();
+    // What learns from every field is no rule.
+    let is_varied = |arm: &&Arm| named.contains(&arm.name) && arm.kind != Kind::Full;
+    let varied: Vec<&Arm> = arms.iter().filter(is_varied).collect();
     if !vary.is_empty() && varied.is_empty() {
         let why = "--vary needs --acquisition, which names the rules whose plan is varied";
         return Err(ExperimentError::Usage(why.into()));
     }
     for text in vary {
+        let wrong = |why: &str| ExperimentError::Usage(format!("--vary {text}: {why}"));
         let (key, values) = text.split_once('=').unwrap_or((text, ""));
+        // No two settings of these tables end alike.
         let short = key.rsplit('.').next().unwrap_or(key);
+        let mut others = Vec::new();
         for value in values.split(',') {
-            let other =
-                with(plan, key, value).map_err(|why| ExperimentError::Usage(format!("--vary {text}: {why}")))?;
-            for arm in &varied {
-                let named = |key: &str| under(arm, &other, &format!(" {key}={value}"));
-                let taken =
-                    |trial: &Trial| all.iter().any(|there| there.name == trial.name && there.plan != trial.plan);
-                let trial = Some(named(short)).filter(|trial| !taken(trial)).unwrap_or_else(|| named(key));
-                if !all.contains(&trial) {
-                    all.push(trial);
-                }
+            let other = with(plan, key, value).map_err(|why| wrong(&why))?;
+            // The plan's own value is there already.
+            if other != *plan {
+                others.push((value, other));
             }
+        }
+        if others.is_empty() {
+            return Err(wrong("this is what the plan says"));
+        }
+        for (value, other) in others {
+            let more = varied.iter().map(|arm| under(arm, &other, &format!(" {short}={value}")));
+            let more: Vec<Trial> = more.filter(|trial| !all.contains(trial)).collect();
+            all.extend(more);
         }
     }
     Ok(all)
@@ -86,7 +93,9 @@ fn with(plan: &Plan, key: &str, value: &str) -> Result<Plan, String> {
     let other: Plan = serde_json::from_value(whole).map_err(|error| error.to_string())?;
     match other.problems().first() {
         Some(problem) => Err(problem.to_string()),
-        None if other == *plan => Err(format!("{value} is what the plan says")),
+        None if key.starts_with("rehearsal.") && other.rehearsal.is_off() && plan.rehearsal.is_off() => {
+            Err("the plan rehearses nothing; vary rehearsal.patches".into())
+        }
         None => Ok(other),
     }
 }
@@ -106,22 +115,22 @@ mod tests {
     #[test]
     fn named_arms_are_varied_one_setting_at_a_time() {
         let (plan, vary) =
-            (plan(), ["fine_tuning.iterations=7,9", "fine_tuning.augmentation.hed=0"].map(str::to_owned));
+            (plan(), ["fine_tuning.iterations=7,9", "fine_tuning.augmentation.hed=0.2"].map(str::to_owned));
         let all = trials(&plan, &arms(&["random", "uga", "clasp-pe"]), &["clasp-pe".to_owned()], &vary).unwrap();
         let names: Vec<&str> = all.iter().map(|trial| trial.name.as_str()).collect();
         let of = |text: &str| format!("clasp-pe {text}");
-        let varied = ["iterations=7", "iterations=9", "hed=0"].map(of);
+        let varied = ["iterations=7", "iterations=9", "hed=0.2"].map(of);
         assert_eq!(names[..3], ["random", "uga", "clasp-pe"]);
         assert_eq!(names[3..], varied);
         assert_eq!((all[3].plan.fine_tuning.iterations, all[4].plan.fine_tuning.iterations), (7, 9));
-        assert_eq!(all[5].plan.fine_tuning.augmentation.hed, 0.0);
+        assert_eq!(all[5].plan.fine_tuning.augmentation.hed, 0.2);
         assert_eq!(all[5].plan.fine_tuning.iterations, plan.fine_tuning.iterations, "one at a time");
         let same = |trial: &Trial| trial.plan == plan;
         assert!(all[..3].iter().all(same) && !all[3..].iter().any(same));
     }
 
     #[test]
-    fn names_are_short_as_long_as_they_differ() {
+    fn names_are_short_and_nothing_is_tried_twice() {
         let named = ["random".to_owned()];
         let names = |vary: &[&str]| -> Vec<String> {
             let vary: Vec<String> = vary.iter().map(|text| (*text).to_owned()).collect();
@@ -151,8 +160,11 @@ mod tests {
         assert!(said("fine_tuning.steps=5").contains("unknown field"));
         assert!(said("fine_tuning.iterations=many").contains("invalid type"));
         assert!(said("fine_tuning.learning_rate=-1").contains("learning_rate"));
+        assert!(said("rehearsal.max_entropy=0.3").contains("vary rehearsal.patches"));
         let there = plan().fine_tuning.iterations;
         assert!(said(&format!("fine_tuning.iterations={there}")).contains("is what the plan says"));
+        let full = trials(&plan(), &arms(&["full"]), &["full".to_owned()], &["rehearsal.patches=5".to_owned()]);
+        assert!(full.unwrap_err().to_string().contains("--vary needs --acquisition"));
         let error = trials(&plan(), &arms(&["random"]), &[], &["rehearsal.patches=5".to_owned()]).unwrap_err();
         assert!(error.to_string().contains("--vary needs --acquisition"));
     }

@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 
 use consilium_common::Plan;
 use consilium_common::bundle::Conventions;
-use consilium_common::plan::{UNLABELLED, Weighting};
+use consilium_common::plan::{Training, UNLABELLED, Weighting};
 use consilium_learning::acquisition::{Candidate, PatchBox, rehearsal_labels, rehearsal_of_site, rehearsal_of_slide};
 use consilium_learning::engine::{self, Device, Engine};
 use consilium_learning::network::{Features, InputScale};
@@ -60,8 +60,8 @@ pub(super) struct World<'a> {
     pub(super) features: OnceCell<Vec<Vec<Features>>>,
     /// Misclassified pixels of each true class on the fields that the first ensemble learned from.
     pub(super) errors: OnceCell<Vec<u64>>,
-    /// What the central site adds to the first ensemble: the same for every arm under a plan.
-    central: RefCell<Vec<(Plan, Members)>>,
+    /// What the central site adds to the first ensemble by a fine-tuning, the last there was: the same for every arm.
+    central: RefCell<Option<(Training, Members)>>,
     /// What was asked of each site for cells that are done: rules that ask for the same have the same figures.
     done: RefCell<Vec<Done>>,
 }
@@ -117,10 +117,12 @@ impl<'a> World<'a> {
     /// The cell of another arm that asked for the same with the same budget, under this arm's name: neither seeds nor
     /// anything else that is done with the answers knows the arm.
     fn known(&self, trial: &Trial, budget: u32, asked: &[Vec<Asked>]) -> Option<Cell> {
+        if trial.kind == Kind::Full {
+            return None;
+        }
         let same = |done: &&Done| done.cell.budget == budget && done.plan == trial.plan && done.asked == asked;
         let done = self.done.borrow();
-        let cell = done.iter().find(same)?.cell.clone();
-        (trial.kind != Kind::Full).then(|| Cell { arm: trial.name.clone(), ..cell })
+        Some(Cell { arm: trial.name.clone(), ..done.iter().find(same)?.cell.clone() })
     }
 
     /// Fine-tunes at every site that has something to learn from, side by side, and aggregates.
@@ -134,8 +136,8 @@ impl<'a> World<'a> {
     ) -> Result<Members, ExperimentError> {
         let Setting { sites, trainer, go_on, .. } = *self.setting;
         let (seed, fold, plan) = (self.seed, self.fold, &trial.plan);
-        let central =
-            self.central.borrow().iter().find(|(of, _)| round == 0 && of == plan).map(|(_, delta)| delta.clone());
+        let known = self.central.borrow().clone();
+        let central = known.filter(|(by, _)| round == 0 && *by == plan.fine_tuning).map(|(_, delta)| delta);
         let learn = |(site, images): (&Site, Vec<TrainingImage>)| match &central {
             Some(delta) if site.central => Ok(Some(delta.clone())),
             _ if images.is_empty() => Ok(None),
@@ -149,7 +151,7 @@ impl<'a> World<'a> {
         for (index, delta) in deltas.into_iter().enumerate() {
             let Some(delta) = delta? else { continue };
             if sites[index].central && round == 0 && central.is_none() {
-                self.central.borrow_mut().push((plan.clone(), delta.clone()));
+                self.central.replace(Some((plan.fine_tuning.clone(), delta.clone())));
             }
             updates.push((self.weight(plan, index, asked), delta));
         }

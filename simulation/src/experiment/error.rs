@@ -21,6 +21,9 @@ pub enum ExperimentError {
     /// Options, data or plan cannot be used; the sentence says what to do.
     #[error("{0}")]
     Usage(String),
+    /// Another run writes to the folder.
+    #[error("{path} is being written by another run; wait for it, or take another --out", path = .0.display())]
+    Busy(PathBuf),
     /// A value breaks a rule.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -119,10 +122,11 @@ impl ExperimentError {
         Self::Json { path: path.to_owned(), source }
     }
 
-    /// The process exit code: 64 usage, 70 our bug, 69 something that it runs is not available, 130 stopped.
+    /// The process exit code: 64 usage, 75 try again later, 70 our bug, 69 something that it runs is not available, 130 stopped.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Invalid(_) | Self::Data(_) | Self::Slide(_) | Self::File { .. } => 64,
+            Self::Busy(_) => 75,
             Self::Coordinator(error) => error.code().exit_code(),
             Self::Site { source, .. } | Self::FirstEnsemble(source) => source.exit_code(),
             Self::Stopped | Self::Paused => 130,

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use consilium_common::messages::Stage;
 use consilium_common::plan::Rehearsal;
@@ -136,29 +136,29 @@ impl OneScan {
             Ok(maps) => maps,
             Err(why) => return Ok(Err(why)),
         };
-        match of_slide(self.choose(&maps))? {
+        match of_slide(self.choose(&maps, stop))? {
             Ok(row) => self.keep(&maps, row),
             Err(why) => Ok(Err(why)),
         }
     }
 
     /// The boxes that may be asked about or rehearsed, when all slides are known.
-    fn choose(&self, maps: &dyn Maps) -> Result<ScanRow, ScanError> {
+    fn choose(&self, maps: &dyn Maps, stop: &CancellationToken) -> Result<ScanRow, ScanError> {
         let (slide, exclude) = (&self.slide.name, &self.exclude);
         let Plan { acquisition: settings, rehearsal, .. } = &self.plan;
         let turn = Turn { round: self.round, rounds: self.plan.rounds, seed: &self.select_seed };
-        let reader = OnceLock::new();
-        let pixels = |PatchBox { x, y, side }| {
-            let reader = match reader.get() {
-                Some(reader) => reader,
-                None => {
-                    let opened = open_slide(&self.slide.path, self.slide.mpp)?;
-                    reader.get_or_init(|| opened)
-                }
-            };
-            read_at(reader.as_ref(), self.plan.task.spacing_um, x.into(), y.into(), side, side)
+        let spacing = self.plan.task.spacing_um;
+        let reader = match settings.min_sharpness > 0.0 {
+            true => Some(open_slide(&self.slide.path, self.slide.mpp)?),
+            false => None,
         };
-        let sight = Sight { spacing: self.plan.task.spacing_um, pixels: &pixels };
+        let pixels = |PatchBox { x, y, side }| match &reader {
+            Some(reader) if !stop.is_cancelled() => {
+                Ok(read_at(reader.as_ref(), spacing, x.into(), y.into(), side, side)?)
+            }
+            _ => Err(ScanError::Stopped),
+        };
+        let sight = Sight { spacing, pixels: &pixels };
         let candidates = acquisition::shortlist(maps, slide, settings, exclude, &turn, &sight)?;
         let seed = &self.rehearsal_seed;
         let rehearsal = acquisition::rehearsal_of_slide(maps, slide, settings, rehearsal, exclude, seed)?;
