@@ -16,7 +16,7 @@ use super::trials::Trial;
 use super::world::{Asked, World, boxes_of, labelled, wrong};
 use crate::experiment::ExperimentError;
 use crate::fields::{Field, Site};
-use crate::look::{Look, look};
+use crate::look::Look;
 
 impl World<'_> {
     /// The boxes that a site is asked about.
@@ -133,10 +133,11 @@ impl World<'_> {
         }
         let (engine, classes) = (self.engine(&self.first)?, self.setting.plan.architecture.classes);
         let mut confusion = Confusion::new(classes);
-        for (site, (_, learn)) in self.setting.sites.iter().zip(&self.splits).filter(|(site, _)| site.central) {
-            for &field in learn {
-                let look = look(&engine, &self.setting.plan.scan, &site.fields[field])?;
-                confusion.add(&look.strip.labels, site.fields[field].labels.as_raw());
+        for (index, site) in self.setting.sites.iter().enumerate().filter(|(_, site)| site.central) {
+            let learn = &self.splits[index].1;
+            let said = self.of_each(&engine, index, learn, |_, look| look.strip.labels)?;
+            for (&field, labels) in learn.iter().zip(said) {
+                confusion.add(&labels, site.fields[field].labels.as_raw());
             }
         }
         let errors = (0..classes).map(|class| confusion.false_negatives(class)).collect();

@@ -16,6 +16,7 @@ mod generation;
 mod options;
 mod render;
 mod report;
+mod round;
 mod stages;
 mod statistics;
 mod summary;

@@ -4,18 +4,18 @@ use std::cell::{OnceCell, RefCell};
 
 use consilium_common::Plan;
 use consilium_common::bundle::Conventions;
-use consilium_common::plan::{Training, UNLABELLED, Weighting};
-use consilium_learning::acquisition::{Candidate, PatchBox, rehearsal_labels, rehearsal_of_site, rehearsal_of_slide};
+use consilium_common::plan::{Training, UNLABELLED};
+use consilium_learning::acquisition::PatchBox;
 use consilium_learning::engine::{self, Device, Engine};
-use consilium_learning::network::{Features, InputScale};
+use consilium_learning::network::Features;
 use consilium_learning::scan::Strip;
-use consilium_learning::training::{Trainer, TrainingImage};
-use image::{GrayImage, RgbImage, imageops};
+use consilium_learning::training::Trainer;
+use image::imageops;
 use rayon::prelude::*;
 
 use super::arms::Kind;
 use super::cell::{Cell, PatchFigures, SiteFigures, field_figures, foreground};
-use super::generation::{Members, aggregated, fine_tuned};
+use super::generation::Members;
 use super::options::MAX_FOLDS;
 use super::summary::FIRST;
 use super::trials::Trial;
@@ -50,8 +50,8 @@ struct Done {
 /// One seed and fold.
 pub(super) struct World<'a> {
     pub(super) setting: &'a Setting<'a>,
-    seed: u64,
-    fold: usize,
+    pub(super) seed: u64,
+    pub(super) fold: usize,
     /// Of each site: fields held out, fields to learn from.
     pub(super) splits: Vec<(Vec<usize>, Vec<usize>)>,
     pub(super) first: Members,
@@ -61,7 +61,7 @@ pub(super) struct World<'a> {
     /// Misclassified pixels of each true class on the fields that the first ensemble learned from.
     pub(super) errors: OnceCell<Vec<u64>>,
     /// What the central site adds to the first ensemble by a fine-tuning, the last there was: the same for every arm.
-    central: RefCell<Option<(Training, Members)>>,
+    pub(super) central: RefCell<Option<(Training, Members)>>,
     /// What was asked of each site for cells that are done: rules that ask for the same have the same figures.
     done: RefCell<Vec<Done>>,
 }
@@ -125,136 +125,34 @@ impl<'a> World<'a> {
         Some(Cell { arm: trial.name.clone(), ..done.iter().find(same)?.cell.clone() })
     }
 
-    /// Fine-tunes at every site that has something to learn from, side by side, and aggregates.
-    fn round(
-        &self,
-        from: &Members,
-        trial: &Trial,
-        asked: &[Vec<Asked>],
-        rehearsed: Vec<Vec<TrainingImage>>,
-        round: u32,
-    ) -> Result<Members, ExperimentError> {
-        let Setting { sites, trainer, go_on, .. } = *self.setting;
-        let (seed, fold, plan) = (self.seed, self.fold, &trial.plan);
-        let known = self.central.borrow().clone();
-        let central = known.filter(|(by, _)| round == 0 && *by == plan.fine_tuning).map(|(_, delta)| delta);
-        let learn = |(site, images): (&Site, Vec<TrainingImage>)| match &central {
-            Some(delta) if site.central => Ok(Some(delta.clone())),
-            _ if images.is_empty() => Ok(None),
-            _ => fine_tuned(plan, trainer, from, &images, &site_seed(seed, fold, site, round), go_on).map(Some),
-        };
-        let images: Vec<(&Site, Vec<TrainingImage>)> = (sites.iter().zip(rehearsed).enumerate())
-            .map(|(index, (site, rehearsed))| (site, self.images(index, &trial.kind, &asked[index], rehearsed)))
-            .collect();
-        let deltas: Vec<Result<Option<Members>, ExperimentError>> = images.into_par_iter().map(learn).collect();
-        let mut updates = Vec::new();
-        for (index, delta) in deltas.into_iter().enumerate() {
-            let Some(delta) = delta? else { continue };
-            if sites[index].central && round == 0 && central.is_none() {
-                self.central.replace(Some((plan.fine_tuning.clone(), delta.clone())));
-            }
-            updates.push((self.weight(plan, index, asked), delta));
-        }
-        aggregated(from, &updates)
-    }
-
-    /// What a site learns from: whole fields, or patches with what it rehearses; nothing where nothing is labelled.
-    fn images(&self, index: usize, kind: &Kind, asked: &[Asked], rehearsed: Vec<TrainingImage>) -> Vec<TrainingImage> {
-        let site = &self.setting.sites[index];
-        let mut images: Vec<TrainingImage> = if site.central || *kind == Kind::Full {
-            self.splits[index].1.iter().map(|&field| site.fields[field].whole()).collect()
-        } else {
-            let cut =
-                |asked: &Asked| cut(&site.fields[asked.field].image, &site.fields[asked.field].labels, asked.patch);
-            asked.iter().map(cut).collect()
-        };
-        images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
-        if images.is_empty() {
-            return images;
-        }
-        images.extend(rehearsed);
-        images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
-        images
-    }
-
-    /// What a site rehearses: boxes of its fields that nobody was asked about, as the generation sees them.
-    fn rehearsed(
-        &self,
-        plan: &Plan,
-        site: usize,
-        looks: &[Look],
-        before: &[Asked],
-        asked: &[Asked],
-        seed: &str,
-    ) -> Result<Vec<TrainingImage>, ExperimentError> {
-        let fields = &self.setting.sites[site].fields;
-        let (acquisition, settings) = (&plan.acquisition, &plan.rehearsal);
-        if settings.is_off() {
-            return Ok(Vec::new());
-        }
-        let learn = || self.splits[site].1.iter().zip(looks);
-        let mut all = Vec::new();
-        for (&field, look) in learn() {
-            let (name, taken) = (&fields[field].name, boxes_of(before, field));
-            let strip = labelled(&look.strip, &fields[field]);
-            all.extend(rehearsal_of_slide(&strip, name, acquisition, settings, &taken, seed).map_err(wrong)?);
-        }
-        let asked: Vec<(&str, PatchBox)> =
-            asked.iter().map(|asked| (fields[asked.field].name.as_str(), asked.patch)).collect();
-        let image = |candidate: Candidate| {
-            let (&field, look) = learn().find(|(field, _)| fields[**field].name == candidate.slide)?;
-            let labels = rehearsal_labels(&look.strip.labels, &look.strip.entropy, look.classes, settings);
-            let (width, height) = fields[field].image.dimensions();
-            Some(cut(&fields[field].image, &GrayImage::from_raw(width, height, labels)?, candidate.patch))
-        };
-        let drawn = rehearsal_of_site(&all, &asked, acquisition, settings, seed);
-        Ok(drawn.into_iter().filter_map(image).collect())
-    }
-
-    /// What a site's update counts, as the plan says: patches that were asked for, or whole fields in patches.
-    fn weight(&self, plan: &Plan, site: usize, asked: &[Vec<Asked>]) -> f64 {
-        let sites = self.setting.sites;
-        match plan.aggregation.weighting {
-            Weighting::Equal => 1.0,
-            Weighting::Patches if asked[site].is_empty() => {
-                let side = f64::from(plan.acquisition.patch_px);
-                let area = |&field: &usize| {
-                    f64::from(sites[site].fields[field].image.width() * sites[site].fields[field].image.height())
-                };
-                self.splits[site].1.iter().map(|field| (area(field) / (side * side)).round().max(1.0)).sum()
-            }
-            Weighting::Patches => asked[site].len() as f64,
-        }
-    }
-
     pub(super) fn engine(&self, members: &Members) -> Result<Engine, ExperimentError> {
         let plan = self.setting.plan;
         Ok(engine::open_for(self.setting.device, &plan.architecture, members, Conventions::default(), &plan.scan)?)
     }
 
     fn look_at_all(&self, members: &Members) -> Result<Vec<Vec<Look>>, ExperimentError> {
-        let sites = self.setting.sites.iter().zip(&self.splits);
-        let fields = sites
-            .flat_map(|(site, (_, learn))| learn.iter().filter(|_| !site.central).map(|&field| &site.fields[field]));
-        let mut looks = self.of_each(members, &fields.collect::<Vec<_>>(), |_, look| look)?.into_iter();
-        let sites = self.setting.sites.iter().zip(&self.splits);
-        Ok(sites
-            .map(|(site, (_, learn))| looks.by_ref().take(if site.central { 0 } else { learn.len() }).collect())
-            .collect())
+        let engine = self.engine(members)?;
+        let none: &[usize] = &[];
+        let of_site = |(index, (_, learn)): (usize, &(Vec<usize>, Vec<usize>))| {
+            let fields = if self.setting.sites[index].central { none } else { learn };
+            self.of_each(&engine, index, fields, |_, look| look)
+        };
+        self.splits.iter().enumerate().map(of_site).collect()
     }
 
-    /// What `of` makes of each field as the members see it; side by side where the engine leaves room for it.
-    fn of_each<T: Send>(
+    /// What `of` makes of each of a site's fields as the engine sees it; side by side where members are, too.
+    pub(super) fn of_each<T: Send>(
         &self,
-        members: &Members,
-        fields: &[&Field],
+        engine: &Engine,
+        site: usize,
+        fields: &[usize],
         of: impl Fn(&Field, Look) -> T + Sync,
     ) -> Result<Vec<T>, ExperimentError> {
-        let Setting { plan, go_on, .. } = *self.setting;
-        let engine = self.engine(members)?;
-        let one = |field: &&Field| match go_on() {
+        let Setting { sites, plan, go_on, .. } = *self.setting;
+        let all = &sites[site].fields;
+        let one = |&field: &usize| match go_on() {
             false => Err(ExperimentError::Paused),
-            true => Ok(of(field, look(&engine, &plan.scan, field)?)),
+            true => Ok(of(&all[field], look(engine, &plan.scan, &all[field])?)),
         };
         match engine.predictor().at_once() {
             0 | 1 => fields.iter().map(one).collect(),
@@ -278,15 +176,12 @@ impl<'a> World<'a> {
         asked: &[Vec<Asked>],
     ) -> Result<Cell, ExperimentError> {
         let (in_depth, side) = (budget == 0, self.setting.plan.acquisition.patch_px);
-        let held_out =
-            |index: usize| self.splits[index].0.iter().map(move |&field| &self.setting.sites[index].fields[field]);
-        let all: Vec<&Field> = (0..self.splits.len()).flat_map(held_out).collect();
-        let figures = self.of_each(members, &all, |field, look| field_figures(field, &look, side, in_depth))?;
-        let mut figures = figures.into_iter();
+        let engine = self.engine(members)?;
         let mut sites = Vec::new();
         for (index, site) in self.setting.sites.iter().enumerate() {
             let (held_out, learn) = &self.splits[index];
-            let fields = figures.by_ref().take(held_out.len()).collect();
+            let fields =
+                self.of_each(&engine, index, held_out, |field, look| field_figures(field, &look, side, in_depth))?;
             let pool: f64 = learn.iter().map(|&f| foreground(site.fields[f].labels.as_raw())).sum::<f64>();
             let pool = pool / learn.len().max(1) as f64;
             let patch = |asked: &Asked| {
@@ -304,7 +199,7 @@ impl<'a> World<'a> {
 }
 
 /// The text from which every random choice of a site in a round derives: a site's own, in a study of that seed.
-fn site_seed(seed: u64, fold: usize, site: &Site, round: u32) -> String {
+pub(super) fn site_seed(seed: u64, fold: usize, site: &Site, round: u32) -> String {
     format!("{}/{STUDY}/{}/round-{}", study_seed(seed, fold), site.id, round + 1)
 }
 
@@ -329,13 +224,4 @@ pub(super) fn study_seed(seed: u64, fold: usize) -> u64 {
 
 pub(super) fn wrong(error: consilium_learning::scan::ScanError) -> ExperimentError {
     ExperimentError::Usage(error.to_string())
-}
-
-/// A box of a field to learn from.
-fn cut(image: &RgbImage, labels: &GrayImage, PatchBox { x, y, side }: PatchBox) -> TrainingImage {
-    TrainingImage {
-        image: imageops::crop_imm(image, x, y, side, side).to_image(),
-        labels: imageops::crop_imm(labels, x, y, side, side).to_image(),
-        input: InputScale::RGB_TO_01,
-    }
 }

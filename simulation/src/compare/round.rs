@@ -1,0 +1,130 @@
+//! What is done with the answers of a round: what each site learns from, fine-tuning side by side, aggregation.
+
+use consilium_common::Plan;
+use consilium_common::plan::{UNLABELLED, Weighting};
+use consilium_learning::acquisition::{Candidate, PatchBox, rehearsal_labels, rehearsal_of_site, rehearsal_of_slide};
+use consilium_learning::network::InputScale;
+use consilium_learning::training::TrainingImage;
+use image::{GrayImage, RgbImage, imageops};
+use rayon::prelude::*;
+
+use super::arms::Kind;
+use super::generation::{Members, aggregated, fine_tuned};
+use super::trials::Trial;
+use super::world::{Asked, Setting, World, boxes_of, labelled, site_seed, wrong};
+use crate::experiment::ExperimentError;
+use crate::fields::Site;
+use crate::look::Look;
+
+impl World<'_> {
+    /// Fine-tunes at every site that has something to learn from, side by side, and aggregates.
+    pub(super) fn round(
+        &self,
+        from: &Members,
+        trial: &Trial,
+        asked: &[Vec<Asked>],
+        rehearsed: Vec<Vec<TrainingImage>>,
+        round: u32,
+    ) -> Result<Members, ExperimentError> {
+        let Setting { sites, trainer, go_on, .. } = *self.setting;
+        let (seed, fold, plan) = (self.seed, self.fold, &trial.plan);
+        let known = self.central.borrow().clone();
+        let central = known.filter(|(by, _)| round == 0 && *by == plan.fine_tuning).map(|(_, delta)| delta);
+        let learn = |(site, images): (&Site, Vec<TrainingImage>)| match &central {
+            Some(delta) if site.central => Ok(Some(delta.clone())),
+            _ if images.is_empty() => Ok(None),
+            _ => fine_tuned(plan, trainer, from, &images, &site_seed(seed, fold, site, round), go_on).map(Some),
+        };
+        let images: Vec<(&Site, Vec<TrainingImage>)> = (sites.iter().zip(rehearsed).enumerate())
+            .map(|(index, (site, rehearsed))| (site, self.images(index, &trial.kind, &asked[index], rehearsed)))
+            .collect();
+        let deltas: Vec<Result<Option<Members>, ExperimentError>> = images.into_par_iter().map(learn).collect();
+        let mut updates = Vec::new();
+        for (index, delta) in deltas.into_iter().enumerate() {
+            let Some(delta) = delta? else { continue };
+            if sites[index].central && round == 0 && central.is_none() {
+                self.central.replace(Some((plan.fine_tuning.clone(), delta.clone())));
+            }
+            updates.push((self.weight(plan, index, asked), delta));
+        }
+        aggregated(from, &updates)
+    }
+
+    /// What a site learns from: whole fields, or patches with what it rehearses; nothing where nothing is labelled.
+    fn images(&self, index: usize, kind: &Kind, asked: &[Asked], rehearsed: Vec<TrainingImage>) -> Vec<TrainingImage> {
+        let site = &self.setting.sites[index];
+        let mut images: Vec<TrainingImage> = if site.central || *kind == Kind::Full {
+            self.splits[index].1.iter().map(|&field| site.fields[field].whole()).collect()
+        } else {
+            let cut =
+                |asked: &Asked| cut(&site.fields[asked.field].image, &site.fields[asked.field].labels, asked.patch);
+            asked.iter().map(cut).collect()
+        };
+        images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
+        if images.is_empty() {
+            return images;
+        }
+        images.extend(rehearsed);
+        images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
+        images
+    }
+
+    /// What a site rehearses: boxes of its fields that nobody was asked about, as the generation sees them.
+    pub(super) fn rehearsed(
+        &self,
+        plan: &Plan,
+        site: usize,
+        looks: &[Look],
+        before: &[Asked],
+        asked: &[Asked],
+        seed: &str,
+    ) -> Result<Vec<TrainingImage>, ExperimentError> {
+        let fields = &self.setting.sites[site].fields;
+        let (acquisition, settings) = (&plan.acquisition, &plan.rehearsal);
+        if settings.is_off() {
+            return Ok(Vec::new());
+        }
+        let learn = || self.splits[site].1.iter().zip(looks);
+        let mut all = Vec::new();
+        for (&field, look) in learn() {
+            let (name, taken) = (&fields[field].name, boxes_of(before, field));
+            let strip = labelled(&look.strip, &fields[field]);
+            all.extend(rehearsal_of_slide(&strip, name, acquisition, settings, &taken, seed).map_err(wrong)?);
+        }
+        let asked: Vec<(&str, PatchBox)> =
+            asked.iter().map(|asked| (fields[asked.field].name.as_str(), asked.patch)).collect();
+        let image = |candidate: Candidate| {
+            let (&field, look) = learn().find(|(field, _)| fields[**field].name == candidate.slide)?;
+            let labels = rehearsal_labels(&look.strip.labels, &look.strip.entropy, look.classes, settings);
+            let (width, height) = fields[field].image.dimensions();
+            Some(cut(&fields[field].image, &GrayImage::from_raw(width, height, labels)?, candidate.patch))
+        };
+        let drawn = rehearsal_of_site(&all, &asked, acquisition, settings, seed);
+        Ok(drawn.into_iter().filter_map(image).collect())
+    }
+
+    /// What a site's update counts, as the plan says: patches that were asked for, or whole fields in patches.
+    fn weight(&self, plan: &Plan, site: usize, asked: &[Vec<Asked>]) -> f64 {
+        let sites = self.setting.sites;
+        match plan.aggregation.weighting {
+            Weighting::Equal => 1.0,
+            Weighting::Patches if asked[site].is_empty() => {
+                let side = f64::from(plan.acquisition.patch_px);
+                let area = |&field: &usize| {
+                    f64::from(sites[site].fields[field].image.width() * sites[site].fields[field].image.height())
+                };
+                self.splits[site].1.iter().map(|field| (area(field) / (side * side)).round().max(1.0)).sum()
+            }
+            Weighting::Patches => asked[site].len() as f64,
+        }
+    }
+}
+
+/// A box of a field to learn from.
+fn cut(image: &RgbImage, labels: &GrayImage, PatchBox { x, y, side }: PatchBox) -> TrainingImage {
+    TrainingImage {
+        image: imageops::crop_imm(image, x, y, side, side).to_image(),
+        labels: imageops::crop_imm(labels, x, y, side, side).to_image(),
+        input: InputScale::RGB_TO_01,
+    }
+}
