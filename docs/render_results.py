@@ -23,19 +23,17 @@ CONTROL = "random"
 WIDE = 110
 
 
-def short(value):
-    """A figure as it is kept: six decimals, an interval as [mean, low, high].
+def rounded(value):
+    """Results with six decimals, which is more than any of them has.
 
-    >>> short({"mean": 0.1234567, "low": -0.1, "high": 0.5})
-    [0.123457, -0.1, 0.5]
-    >>> short(None), short(-0.0000001)
-    (None, 0.0)
+    >>> rounded({"mean": 0.1234567, "low": [-0.0000001, None], "n": 3, "arm": "uga"})
+    {'mean': 0.123457, 'low': [0.0, None], 'n': 3, 'arm': 'uga'}
     """
-    if value is None:
-        return None
     if isinstance(value, dict):
-        return [short(value[key]) for key in ("mean", "low", "high")]
-    return round(value, 6) + 0.0
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return round(value, 6) + 0.0 if isinstance(value, float) else value
 
 
 def plain_command(command):
@@ -57,39 +55,19 @@ def plain_command(command):
 
 
 def taken(folder):
-    """What tables need of a comparison's folder."""
+    """A comparison's summary, and what it is of."""
     read = lambda name: json.loads((folder / name).read_text(encoding="utf-8"))
     summary, terms, request = read("summary.json"), read("terms.json"), read("request.json")
-    row = lambda row: {
-        "arm": row["arm"],
-        "budget": row["budget"],
-        "dice": short(row["dice"]),
-        "central": short(row["central"]),
-        "ece": short(row["ece"]),
-        "foreground": short(row["foreground_efficiency"]),
-    } | {key: short(row[key]) for key in ("false_positive",) if key in row}
-    stages = lambda row: [
-        {"stage": of["stage"], "dice": short(of["dice"]), "false_positive": short(of["false_positive"])}
-        for of in row.get("stages", [])
-    ]
-    arm = lambda arm: {
-        "arm": arm["arm"],
-        "area": short(arm["area"]),
-        "differences": {control: short(pair[0]) for control, pair in arm["differences"].items()},
-    }
-    the_map = lambda of: {"map": of["map"], "error_auroc": short(of["error_auroc"]), "aurc": short(of["aurc"])}
+    missing = [name for name in request["cells"] if not (folder / "cells" / f"{name}.json").is_file()]
+    if missing:
+        sys.exit(f"{folder} is not finished: {len(missing)} of {len(request['cells'])} cells are missing, {missing[0]} for one")
     return {
         "command": plain_command(request["command"]),
         "version": terms["version"],
         "computed_by": terms["computed_by"],
         "members": terms["plan"]["members"],
-        "seeds": summary["seeds"],
-        "folds": summary["folds"],
         "rounds": terms["rounds"],
-        "rows": [row(of) | ({"stages": stages(of)} if stages(of) else {}) for of in summary["rows"]],
-        "arms": [arm(of) for of in summary["arms"]],
-        "maps": [the_map(of) for of in summary["maps"]],
-    }
+    } | rounded(summary)
 
 
 def compact(results):
@@ -129,27 +107,29 @@ def figure(value, digits=3, sign=False):
 def interval(value, digits=3, sign=False):
     """A mean with its interval.
 
-    >>> interval([0.75, 0.7, 0.8]), interval([-0.0041, -0.0061, 0.0], sign=True), interval(None)
-    ('0.750 (0.700 to 0.800)', '-0.004 (-0.006 to 0.000)', '')
+    >>> interval({"mean": 0.75, "low": 0.7, "high": 0.8}), interval(None)
+    ('0.750 (0.700 to 0.800)', '')
+    >>> interval({"mean": -0.0041, "low": -0.0061, "high": 0.0}, sign=True)
+    '-0.004 (-0.006 to 0.000)'
     """
     if value is None:
         return ""
-    mean, low, high = (figure(part, digits, sign) for part in value)
+    mean, low, high = (figure(value[part], digits, sign) for part in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})"
 
 
 def less_control(results, arm):
     """The paired difference of an arm from the control; of the first ensemble it is the control's own, turned round.
 
-    >>> arms = [{"arm": "random", "differences": {"first ensemble": [0.25, 0.125, 0.5]}}]
+    >>> arms = [{"arm": "random", "differences": {"first ensemble": [{"mean": 0.25, "low": 0.125, "high": 0.5}, 24]}}]
     >>> less_control({"arms": arms}, "first ensemble")
-    [-0.25, -0.5, -0.125]
+    {'mean': -0.25, 'low': -0.5, 'high': -0.125}
     """
     differences = {of["arm"]: of["differences"] for of in results["arms"]}
     if arm == FIRST:
-        turned = differences.get(CONTROL, {}).get(FIRST)
-        return turned and [-turned[0], -turned[2], -turned[1]]
-    return differences.get(arm, {}).get(CONTROL)
+        of, _ = differences.get(CONTROL, {}).get(FIRST, (None, 0))
+        return of and {"mean": -of["mean"], "low": -of["high"], "high": -of["low"]}
+    return differences.get(arm, {}).get(CONTROL, (None, 0))[0]
 
 
 def lines(headings, rows):
@@ -171,7 +151,7 @@ def arms_table(results):
     budgets = sorted({row["budget"] for row in results["rows"]} - {0})
     dice = {(row["arm"], row["budget"]): row["dice"] for row in results["rows"]}
     last = [row for row in results["rows"] if row["budget"] in (0, budgets[-1])]
-    last.sort(key=lambda row: -row["dice"][0] if row["dice"] else 1.0)
+    last.sort(key=lambda row: -row["dice"]["mean"] if row["dice"] else 1.0)
     areas = {of["arm"]: of["area"] for of in results["arms"]} if len(budgets) > 1 else {}
     headings = ["arm"] + [f"Dice, {budget} patches a site (95 %)" for budget in budgets]
     headings += ["area over budgets"] if areas else []
@@ -182,7 +162,7 @@ def arms_table(results):
         of_budget = lambda budget: dice.get((arm, 0 if arm == FIRST and budget == budgets[-1] else budget))
         cells = [arm] + [interval(of_budget(budget)) for budget in budgets]
         cells += [figure(areas.get(arm))] if areas else []
-        rows.append(cells + [interval(less_control(results, arm), sign=True), figure(row["foreground"], 2)])
+        rows.append(cells + [interval(less_control(results, arm), sign=True), figure(row["foreground_efficiency"], 2)])
     return lines(headings, rows)
 
 
@@ -190,8 +170,9 @@ def stages_table(results):
     """Arms by stage of disease at the largest budget, in the order of the comparison; of a stage without foreground in truth
     the share of its tissue that is called foreground.
 
+    >>> wrong, dice = {"mean": 0.01, "low": 0, "high": 0.02}, {"mean": 0.25, "low": 0.25, "high": 0.25}
     >>> stage = lambda name, dice, wrong: {"stage": name, "dice": dice, "false_positive": wrong}
-    >>> rows = [{"arm": "uga", "budget": 5, "stages": [stage("negative", None, [0.01, 0, 0.02]), stage("micro", [0.25] * 3, None)]}]
+    >>> rows = [{"arm": "uga", "budget": 5, "stages": [stage("negative", None, wrong), stage("micro", dice, None)]}]
     >>> print(stages_table({"rows": rows}), end="")
     <BLANKLINE>
     | arm | negative, wrongly called (95 %) | micro, Dice (95 %) |
@@ -201,7 +182,7 @@ def stages_table(results):
     """
     last = max(row["budget"] for row in results["rows"])
     rows = [row for row in results["rows"] if row["budget"] in (0, last)]
-    percent = lambda value: interval([100 * part for part in value], 1).replace(" ", " % ", 1) if value else ""
+    percent = lambda value: interval({key: 100 * part for key, part in value.items()}, 1).replace(" ", " % ", 1) if value else ""
     cell = lambda of: interval(of["dice"]) if of["dice"] else percent(of["false_positive"])
     heading = lambda of: of["stage"] + (", Dice (95 %)" if of["dice"] else ", wrongly called (95 %)")
     return lines(["arm"] + [heading(of) for of in rows[0]["stages"]], [[row["arm"]] + [cell(of) for of in row["stages"]] for row in rows])
@@ -209,7 +190,7 @@ def stages_table(results):
 
 def maps_table(results):
     """Uncertainties by how well they find errors, the best first."""
-    maps = sorted(results["maps"], key=lambda of: -of["error_auroc"][0] if of["error_auroc"] else 1.0)
+    maps = sorted(results["maps"], key=lambda of: -of["error_auroc"]["mean"] if of["error_auroc"] else 1.0)
     rows = [[of["map"], interval(of["error_auroc"]), interval(of["aurc"], 4)] for of in maps]
     return lines(["uncertainty", "error-AUROC (95 %)", "AURC (95 %), lower is better"], rows)
 

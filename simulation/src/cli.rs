@@ -125,11 +125,12 @@ enum Command {
     /// Writes the report, tables and figures of a comparison again, from what its folder keeps.
     ///
     /// Needs neither slides nor networks, and gives the same files, byte for byte, as the comparison itself. Of one that was
-    /// broken off it tells what is there.
+    /// broken off it tells what is there. Of a summary.json alone, or of one under another name, it draws the figures that
+    /// stand in a summary as SVG beside it.
     Render {
-        /// The folder of a comparison.
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        /// The folder of a comparison, or the summary of one.
+        #[arg(value_name = "DIR|FILE")]
+        from: PathBuf,
     },
     /// A big slide made of real fields, and its mask, for trials of size and speed.
     ///
@@ -161,7 +162,7 @@ pub enum Action {
     Experiment(Box<Options>),
     /// A comparison of acquisition rules.
     Compare(Box<CompareOptions>),
-    /// The report of a comparison's folder again.
+    /// The report of a comparison's folder again, or a summary's figures.
     Render(PathBuf),
     /// Active learning on one folder.
     ActiveLearning(Box<ActiveOptions>),
@@ -307,7 +308,7 @@ impl Cli {
                 let sites = choices.sites.unwrap_or(SITES);
                 return Ok(Action::Draw(DrawOptions { out, seed, sites, slides }));
             }
-            Some(Command::Render { folder }) => return Ok(Action::Render(folder)),
+            Some(Command::Render { from }) => return Ok(Action::Render(from)),
             Some(Command::Mosaic { fields, width, height, glass, mask }) => {
                 let (out, seed) = (choices.out, choices.seed.unwrap_or(SEED));
                 return Ok(Action::Mosaic(MosaicOptions { fields, width, height, out, mask, seed, glass }));

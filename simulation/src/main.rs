@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use clap::Parser;
 use consilium_simulation::active::learn;
 use consilium_simulation::cli::{Action, Cli};
-use consilium_simulation::compare::{compare, render};
+use consilium_simulation::compare::{compare, draw_summary, render};
 use consilium_simulation::experiment::{ExperimentError, Finished, Options, dice_table, run};
 use consilium_simulation::mosaic::{MosaicOptions, mosaic};
 use consilium_simulation::rare::{DrawOptions, draw_centres};
@@ -39,6 +39,9 @@ fn main() -> ExitCode {
         }),
         Action::Compare(options) => {
             until_stopped(|shutdown| Box::pin(compare(*options, command, shutdown))).map(|done| tell(&done))
+        }
+        Action::Render(file) if file.is_file() => {
+            draw_summary(&file).map(|drawn| drawn.iter().for_each(|figure| println!("{}", figure.display())))
         }
         Action::Render(folder) => {
             render(&folder).map(|done| println!("{}\nReport: {}", done.table, done.report.display()))

@@ -36,14 +36,23 @@ pub(super) struct Figures {
 
 impl Figures {
     pub(super) fn of(summary: &Summary, cells: &[Cell], sites: &[SiteColours]) -> Self {
+        Self {
+            ensemble: ensemble(cells),
+            colours: (!sites.is_empty()).then(|| in_colour(sites)).into_iter().collect(),
+            ..Self::of_summary(summary)
+        }
+    }
+
+    /// Those for which a summary suffices.
+    pub(super) fn of_summary(summary: &Summary) -> Self {
         let budgets = summary.budgets();
         let with_stages = budgets.iter().filter(|_| summary.rows.iter().any(|row| !row.stages.is_empty()));
         Self {
             arms: budgets.iter().map(|&budget| arms(summary, budget)).collect(),
             sites: vec![against_budget(summary)],
             stages: with_stages.map(|&budget| stages(summary, budget)).collect(),
-            ensemble: ensemble(cells),
-            colours: (!sites.is_empty()).then(|| in_colour(sites)).into_iter().collect(),
+            ensemble: Vec::new(),
+            colours: Vec::new(),
         }
     }
 

@@ -36,7 +36,7 @@ use consilium_learning::training::Trainer;
 use tokio_util::sync::CancellationToken;
 
 pub use options::CompareOptions;
-pub use render::render;
+pub use render::{draw_summary, render};
 
 use crate::experiment::{Console, ExperimentError, find_sites, material_of};
 use crate::fields::Site;

@@ -12,7 +12,8 @@ use super::statistics::Interval;
 use super::summary::Summary;
 use super::tables;
 use crate::experiment::ExperimentError;
-use crate::report::{figure, page_of, png_of, section, svg::escape};
+use crate::report::svg::{escape, on_white};
+use crate::report::{figure, page_of, png_of, section};
 
 /// Writes everything; returns the report's path.
 pub(super) fn write(
@@ -26,8 +27,10 @@ pub(super) fn write(
     let folder = out.join("figures");
     fs::create_dir_all(&folder).map_err(ExperimentError::file(&folder))?;
     for Figure { name, svg, .. } in figures.all() {
-        let path = folder.join(format!("{name}.png"));
-        fs::write(&path, png_of(svg)?).map_err(ExperimentError::file(&path))?;
+        for (ending, bytes) in [("png", png_of(svg)?), ("svg", on_white(svg).into_bytes())] {
+            let path = folder.join(format!("{name}.{ending}"));
+            fs::write(&path, bytes).map_err(ExperimentError::file(&path))?;
+        }
     }
     let table = out.join("table.csv");
     fs::write(&table, csv(summary)).map_err(ExperimentError::file(&table))?;

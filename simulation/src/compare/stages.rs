@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, FieldFigures};
 use super::statistics::{Interval, Values, bootstrap, mean};
@@ -15,7 +15,7 @@ use super::statistics::{Interval, Values, bootstrap, mean};
 const ORDER: [&str; 4] = ["negative", "itc", "micro", "macro"];
 
 /// A stage in the cells of an arm with a budget, at the sites other than the central one.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StageFigures {
     pub(crate) stage: String,
     /// Fields of that stage.

@@ -13,7 +13,7 @@ const RESAMPLES: usize = 2_000;
 pub(crate) type Values = BTreeMap<(String, String), BTreeMap<u64, f64>>;
 
 /// A mean with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Interval {
     pub(crate) mean: f64,
     pub(crate) low: f64,

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::arms::FULL;
 use super::cell::Cell;
@@ -23,7 +23,7 @@ pub(super) const FIRST: &str = "first ensemble";
 pub(super) const CONTROLS: [&str; 4] = [FIRST, "random", "foreground-random", "uga"];
 
 /// The summary of a comparison.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Summary {
     pub(crate) seeds: usize,
     pub(crate) folds: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Summary {
 }
 
 /// An arm with a budget.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) arm: String,
     pub(crate) budget: u32,
@@ -59,12 +59,12 @@ pub(crate) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) false_positive: Option<f64>,
     /// By stage of disease, where stages are known.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) stages: Vec<StageFigures>,
 }
 
 /// An arm over all budgets.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ArmSummary {
     pub(crate) arm: String,
     /// Mean Dice over budgets from 0 to the largest; none of an arm without budgets.
@@ -74,7 +74,7 @@ pub(crate) struct ArmSummary {
 }
 
 /// An uncertainty against the errors of the first ensemble on the other sites' held-out fields.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct MapSummary {
     pub(crate) map: String,
     pub(crate) error_auroc: Option<Interval>,

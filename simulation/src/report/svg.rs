@@ -213,6 +213,11 @@ impl Svg {
     }
 }
 
+/// A drawing that stands by itself, where no page gives it a background.
+pub(crate) fn on_white(svg: &str) -> String {
+    svg.replacen("<svg ", "<svg style=\"background:#ffffff\" ", 1)
+}
+
 /// Round tick values that cover `low..high` with about `count` steps.
 pub(crate) fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let raw = (high - low).max(1e-9) / count.max(1) as f64;
