@@ -118,14 +118,14 @@ def interval(value, digits=3, sign=False):
     return f"{mean} ({low} to {high})"
 
 
-def less_control(results, arm):
+def less_control(rows, arm):
     """The paired difference of an arm from the control; of the first ensemble it is the control's own, turned round.
 
-    >>> arms = [{"arm": "random", "differences": {"first ensemble": [{"mean": 0.25, "low": 0.125, "high": 0.5}, 24]}}]
-    >>> less_control({"arms": arms}, "first ensemble")
+    >>> found = {"first ensemble": [{"mean": 0.25, "low": 0.125, "high": 0.5}, 24]}
+    >>> less_control([{"arm": "random", "budget": 5, "differences": found}], "first ensemble")
     {'mean': -0.25, 'low': -0.5, 'high': -0.125}
     """
-    differences = {of["arm"]: of["differences"] for of in results["arms"]}
+    differences = {row["arm"]: row["differences"] for row in rows if row["budget"]}
     if arm == FIRST:
         of, _ = differences.get(CONTROL, {}).get(FIRST, (None, 0))
         return of and {"mean": -of["mean"], "low": -of["high"], "high": -of["low"]}
@@ -152,17 +152,18 @@ def arms_table(results):
     dice = {(row["arm"], row["budget"]): row["dice"] for row in results["rows"]}
     last = [row for row in results["rows"] if row["budget"] in (0, budgets[-1])]
     last.sort(key=lambda row: -row["dice"]["mean"] if row["dice"] else 1.0)
-    areas = {of["arm"]: of["area"] for of in results["arms"]} if len(budgets) > 1 else {}
+    areas = {of["arm"]: of["area"] and of["area"]["mean"] for of in results["arms"]} if len(budgets) > 1 else {}
     headings = ["arm"] + [f"Dice, {budget} patches a site (95 %)" for budget in budgets]
     headings += ["area over budgets"] if areas else []
-    headings += [f"minus {CONTROL}, field by field (95 %)", "foreground in the patches, of the fields'"]
+    headings += [f"minus {CONTROL}, field by field (95 %)", "labelled at a site, mm²", "of it foreground"]
     rows = []
     for row in last:
         arm = row["arm"]
         of_budget = lambda budget: dice.get((arm, 0 if arm == FIRST and budget == budgets[-1] else budget))
         cells = [arm] + [interval(of_budget(budget)) for budget in budgets]
         cells += [figure(areas.get(arm))] if areas else []
-        rows.append(cells + [interval(less_control(results, arm), sign=True), figure(row["foreground_efficiency"], 2)])
+        cells.append(interval(less_control(last, arm), sign=True))
+        rows.append(cells + [figure(row["area_mm2"]), figure(row["foreground_mm2"], 4)])
     return lines(headings, rows)
 
 

@@ -49,8 +49,9 @@ enum Command {
     /// rounds a budget is spent. The rules: random, foreground-random, uga, uga-mean, entropy, entropy-foreground,
     /// entropy-border, entropy-top, bald, kl, variance, monai-variance, margin, least-confidence, clasp-pe, power-bald,
     /// soft-rank-bald, stochastic-batches, k-means, farthest-first, typiclust, max-herding, two-stage, class-error, and full,
-    /// which learns from all fields that are not held out. --vary tries the rules that --acquisition names also with other
-    /// settings of the plan, one at a time.
+    /// which learns from all fields that are not held out, in up to ten times as many steps. --vary tries the rules that
+    /// --acquisition names also with other settings of the plan, one at a time. Of --plan a comparison takes everything but
+    /// seed, rounds, score, budget and gate: it measures every generation.
     Compare {
         /// Folder with one data folder a site.
         #[arg(long, value_name = "DIR")]

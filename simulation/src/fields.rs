@@ -13,6 +13,9 @@ use image::{GrayImage, RgbImage};
 
 use crate::experiment::ExperimentError;
 
+/// Most pixels of a field: a square of 5 mm at 0.5 um/px.
+const MAX_PIXELS: u64 = 100_000_000;
+
 /// A field with its truth, at the plan's spacing.
 pub(crate) struct Field {
     pub(crate) name: String,
@@ -100,6 +103,13 @@ fn field(slide: &SlideEntry, plan: &Plan) -> Result<Field, String> {
     if width.min(height) < least {
         return Err(format!(
             "has {width} x {height} pixels at the plan's spacing, less than a tile or patch of {least}"
+        ));
+    }
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(format!(
+            "has {width} x {height} pixels at the plan's spacing; fields are held whole in memory, up to {} million \
+             pixels: cut fields out of it, or use a coarser spacing_um",
+            MAX_PIXELS / 1_000_000
         ));
     }
     let image = read_at(reader.as_ref(), task.spacing_um, 0, 0, width, height).map_err(|e| e.to_string())?;

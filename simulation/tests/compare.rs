@@ -142,7 +142,7 @@ fn drawn_again_without_data(folder: &Path, page: &str) {
         fs::copy(&cell, alone.join("cells").join(cell.file_name().unwrap())).unwrap();
     }
     fs::copy(once.join("cells/seed-5-fold-0-random-2.json"), alone.join("cells/seed-9-fold-0-random-2.json")).unwrap();
-    for name in ["request.json", "sites.json"] {
+    for name in ["request.json", "sites.json", "terms.json"] {
         fs::copy(once.join(name), alone.join(name)).unwrap();
     }
     let done = render(&alone).unwrap();
@@ -155,7 +155,7 @@ fn drawn_again_without_data(folder: &Path, page: &str) {
     assert!(page.contains("31 of 32 cells are there"), "what is missing is said");
 
     // A folder of before the command line and the colours were kept.
-    for name in ["request.json", "sites.json"] {
+    for name in ["request.json", "sites.json", "terms.json"] {
         fs::remove_file(alone.join(name)).unwrap();
     }
     fs::remove_file(alone.join("cells/seed-9-fold-0-random-2.json")).unwrap();

@@ -19,6 +19,7 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.special import rel_entr
 from scipy.stats import entropy
 from sklearn.cluster import KMeans
+from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler, normalize
@@ -235,6 +236,43 @@ def uga():
     return {"table": table, "order": [patch for _, patch in sorted(kept, reverse=True)]}
 
 
+def uga_of_maps():
+    """Spec 1.4 to 1.6 from the maps of two slides to boxes: 8-bit values, a grid of 32 px from the corner, filters, and the best
+    seven of both slides' lists together, as [slide, x, y]."""
+    numbers, rows = Numbers(61), []
+    for slide, (width, height) in enumerate([(200, 170), (165, 230)]):
+        coarse = lambda size: numbers.units(-(-height // size), -(-width // size)).repeat(size, 0).repeat(size, 1)[:height, :width]
+        u = numbers.units(height, width)
+        nats = (u * u * coarse(24) * 6).astype(np.float32)
+        colour, labels = coarse(16), np.where(coarse(40) < 0.2, 2, 1)
+        u8 = (np.clip(nats, 0, 4) / np.float32(4) * np.float32(255)).astype(np.uint8)
+        black, white = colour < 0.3, (colour >= 0.3) & (colour < 0.6)
+        for y in range(0, height - 31, 32):
+            for x in range(0, width - 31, 32):
+                box = np.s_[y : y + 32, x : x + 32]
+                if not u8[box].any() or (~black[box]).mean() < 0.6:
+                    continue
+                if not (labels[box] == 2).any() and (~white[box]).mean() < 0.7:
+                    continue
+                key = 100 * int((u8[box] > 0.8 * u8[box].max()).sum()) + int(u8[box].sum(dtype=np.int64))
+                rows.append((key, slide, x, y))
+    rows.sort(key=lambda row: (-row[0], row[1:]))
+    return {"rows": len(rows), "boxes": [row[1:] for row in rows[:7]]}
+
+
+def metrics():
+    """How well a score ranks errors, the risk-coverage curve's area without ties, and calibration over 15 bins."""
+    numbers = Numbers(67)
+    score, error = numbers.units(60), numbers.units(60) < 0.3
+    tied, confidence, right = np.floor(score * 8) / 8, 0.34 + 0.66 * numbers.units(60), numbers.units(60) < 0.7
+    confidence = confidence.astype(np.float32).astype(np.float64)
+    risks = np.cumsum(error[np.argsort(score)]) / np.arange(1, 61)
+    place = np.ceil(confidence * 15)
+    gaps = [abs(right[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in np.unique(place)]
+    auroc = lambda values: float(roc_auc_score(error, values))
+    return {"auroc": auroc(score), "auroc_tied": auroc(tied), "aurc": risks.mean(), "ece": float(sum(gaps))}
+
+
 def sharpness():
     """Of a box of 24 x 24 pixels of 0.5 and of 1 um: variance of the Laplacian over that of luminance, over tissue."""
     numbers = Numbers(59)
@@ -276,6 +314,8 @@ if __name__ == "__main__":
         "two_stage": two_stage(pool),
         "k_means": k_means(pool),
         "uga": uga(),
+        "uga_of_maps": uga_of_maps(),
+        "metrics": metrics(),
         "sharpness": sharpness(),
     }
     versions = {module.__name__: module.__version__ for module in (np, scipy, sklearn)}

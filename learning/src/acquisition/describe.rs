@@ -27,7 +27,8 @@ pub struct Field<'a> {
     pub classes: usize,
     /// 1 where there is tissue, else 0.
     pub tissue: &'a [u8],
-    /// 1 where there is pen, blur, glass or a hole, else 0.
+    /// 1 where nothing is to be asked about though there is tissue, else 0. Pen, glass and what cannot be decoded are no tissue
+    /// to begin with.
     pub excluded: &'a [u8],
     /// The predicted class.
     pub labels: &'a [u8],

@@ -32,6 +32,29 @@ pub(crate) struct SiteFigures {
     pub(crate) fields: Vec<FieldFigures>,
     /// What was asked for.
     pub(crate) patches: Vec<PatchFigures>,
+    /// Fields that were learned from whole instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) whole: Option<WholeFigures>,
+}
+
+/// What an arm has of a site's fields that are learned from whole.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WholeFigures {
+    pub(crate) pixels: u64,
+    /// Share of them that is foreground in truth.
+    pub(crate) foreground: f64,
+}
+
+impl SiteFigures {
+    /// Pixels that somebody labelled for an arm to learn from, and how many of them are foreground.
+    pub(super) fn annotated(&self) -> (f64, f64) {
+        let patches = self.patches.iter().map(|patch| (f64::from(patch.side).powi(2), patch.foreground));
+        let whole = self.whole.map(|whole| (whole.pixels as f64, whole.foreground));
+        patches
+            .chain(whole)
+            .fold((0.0, 0.0), |(all, foreground), (pixels, share)| (all + pixels, foreground + pixels * share))
+    }
 }
 
 /// A field that was held out.

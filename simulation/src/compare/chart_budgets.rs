@@ -1,4 +1,5 @@
-//! Dice against budget, a small panel a site, the central one last; all panels have the same axes.
+//! Dice against budget: all sites but the central one together, then a small panel a site, the central one last. All panels
+//! have the same axes.
 
 use super::arms::FULL;
 use super::charts::room_for;
@@ -28,6 +29,25 @@ struct Line<'a> {
     shape: usize,
 }
 
+/// Whose Dice a panel shows.
+#[derive(Clone, Copy)]
+enum Panel<'a> {
+    /// The mean over all sites but the central one.
+    Others,
+    Site(&'a str),
+    Central,
+}
+
+impl<'a> Panel<'a> {
+    fn name(self) -> &'a str {
+        match self {
+            Self::Others => "mean of these sites",
+            Self::Site(site) => site,
+            Self::Central => "central site",
+        }
+    }
+}
+
 /// Where things are in a panel: budgets and Dice to the panel's own coordinates.
 struct Axes {
     most: f64,
@@ -48,26 +68,27 @@ impl Axes {
 /// Draws the panels. No more arms are drawn than there are colours: controls, then the best; the others' names come back.
 pub(super) fn by_site(summary: &Summary) -> (String, Vec<String>) {
     let (lines, left_out) = lines(summary);
-    let sites: Vec<Option<&str>> = summary.rows.first().map_or(Vec::new(), |row| {
-        row.by_site.keys().map(|site| Some(site.as_str())).chain(row.central.map(|_| None)).collect()
+    let panels: Vec<Panel<'_>> = summary.rows.first().map_or(Vec::new(), |row| {
+        let sites = row.by_site.keys().map(|site| Panel::Site(site.as_str()));
+        [Panel::Others].into_iter().chain(sites).chain(row.central.map(|_| Panel::Central)).collect()
     });
-    let axes = axes(summary, &sites);
+    let axes = axes(summary, &panels);
     let apart = apart(&axes, summary, lines.len());
     let named = lines.len() + 1 + usize::from(summary.rows.iter().any(|row| row.arm == FULL));
     let column = MARK + room_for(lines.iter().flat_map(|line| line.rows.first().copied()), KEY.1 - MARK);
     let key = KEY.0 * named.div_ceil((WIDTH / column) as usize) as f64 + 8.0;
-    let height = key + PANEL.1 * sites.len().div_ceil(COLUMNS) as f64 + 26.0;
+    let height = key + PANEL.1 * panels.len().div_ceil(COLUMNS) as f64 + 26.0;
     let mut svg = Svg::new(WIDTH, height, "Dice against budget by site");
     draw_key(&mut svg, &lines, column, named > lines.len() + 1);
-    for (index, site) in sites.iter().enumerate() {
+    for (index, panel) in panels.iter().enumerate() {
         let corner = (24.0 + PANEL.0 * (index % COLUMNS) as f64, key + PANEL.1 * (index / COLUMNS) as f64);
-        frame(&mut svg, corner, &axes, site.unwrap_or("central site"), summary);
-        level(&mut svg, corner, &axes, *site, summary);
+        frame(&mut svg, corner, &axes, panel.name(), summary);
+        level(&mut svg, corner, &axes, *panel, summary);
         for (place, line) in lines.iter().enumerate() {
             let shift = apart * (place as f64 - (lines.len() as f64 - 1.0) / 2.0);
-            draw_line(&mut svg, corner, &axes, line, *site, shift, summary);
+            draw_line(&mut svg, corner, &axes, line, *panel, shift, summary);
         }
-        if let Some(first) = first_of(summary, *site) {
+        if let Some(first) = first_of(summary, *panel) {
             let x = corner.0 + axes.x(0.0);
             bar(&mut svg, (x, corner.1), &axes, first, Ink::Soft);
             svg.mark((x, corner.1 + axes.y(first.mean)), 4.2, Ink::Soft, 0);
@@ -94,17 +115,21 @@ fn lines<'a>(summary: &'a Summary) -> (Vec<Line<'a>>, Vec<String>) {
     (last.into_iter().take(PALETTE.len()).enumerate().map(line).collect(), left_out)
 }
 
-/// A row's Dice at a site; `None` is the central one.
-fn at(row: &Row, site: Option<&str>) -> Option<Interval> {
-    site.map_or(row.central, |site| row.by_site.get(site).copied())
+/// A row's Dice in a panel.
+fn at(row: &Row, panel: Panel<'_>) -> Option<Interval> {
+    match panel {
+        Panel::Others => row.dice,
+        Panel::Site(site) => row.by_site.get(site).copied(),
+        Panel::Central => row.central,
+    }
 }
 
-fn first_of(summary: &Summary, site: Option<&str>) -> Option<Interval> {
-    summary.first().and_then(|row| at(row, site))
+fn first_of(summary: &Summary, panel: Panel<'_>) -> Option<Interval> {
+    summary.first().and_then(|row| at(row, panel))
 }
 
-fn axes(summary: &Summary, sites: &[Option<&str>]) -> Axes {
-    let all = || summary.rows.iter().flat_map(|row| sites.iter().filter_map(|site| at(row, *site)));
+fn axes(summary: &Summary, panels: &[Panel<'_>]) -> Axes {
+    let all = || summary.rows.iter().flat_map(|row| panels.iter().filter_map(|panel| at(row, *panel)));
     let (low, high) = (all().map(|d| d.low).fold(1.0, f64::min), all().map(|d| d.high).fold(0.0, f64::max));
     let room = (high - low).max(0.02) * 0.04;
     let most = summary.budgets().last().map_or(1.0, |budget| f64::from(*budget));
@@ -143,8 +168,8 @@ fn frame(svg: &mut Svg, corner: (f64, f64), axes: &Axes, name: &str, summary: &S
 }
 
 /// What learning from everything reaches.
-fn level(svg: &mut Svg, corner: (f64, f64), axes: &Axes, site: Option<&str>, summary: &Summary) {
-    let full = summary.rows.iter().find(|row| row.arm == FULL).and_then(|row| at(row, site));
+fn level(svg: &mut Svg, corner: (f64, f64), axes: &Axes, panel: Panel<'_>, summary: &Summary) {
+    let full = summary.rows.iter().find(|row| row.arm == FULL).and_then(|row| at(row, panel));
     if let Some(full) = full {
         let y = corner.1 + axes.y(full.mean);
         svg.polyline(&[(corner.0 + LEFT, y), (corner.0 + PANEL.0 - 10.0, y)], Ink::Soft, 1.3, Some("5 4"));
@@ -156,15 +181,15 @@ fn draw_line(
     corner: (f64, f64),
     axes: &Axes,
     line: &Line<'_>,
-    site: Option<&str>,
+    panel: Panel<'_>,
     shift: f64,
     summary: &Summary,
 ) {
-    let first = first_of(summary, site).map(|dice| (corner.0 + axes.x(0.0), corner.1 + axes.y(dice.mean)));
+    let first = first_of(summary, panel).map(|dice| (corner.0 + axes.x(0.0), corner.1 + axes.y(dice.mean)));
     let points: Vec<((f64, f64), Interval)> = line
         .rows
         .iter()
-        .filter_map(|row| at(row, site).map(|dice| (f64::from(row.budget), dice)))
+        .filter_map(|row| at(row, panel).map(|dice| (f64::from(row.budget), dice)))
         .map(|(budget, dice)| ((corner.0 + axes.x(budget) + shift, corner.1 + axes.y(dice.mean)), dice))
         .collect();
     let path: Vec<(f64, f64)> = first.into_iter().chain(points.iter().map(|(point, _)| *point)).collect();

@@ -1,9 +1,5 @@
 //! Which figures a comparison's report has, with their captions.
 
-use std::collections::BTreeMap;
-
-use consilium_learning::metrics::BINS;
-
 use super::cell::Cell;
 use super::chart_budgets::by_site;
 use super::chart_colour::colours;
@@ -37,7 +33,7 @@ pub(super) struct Figures {
 impl Figures {
     pub(super) fn of(summary: &Summary, cells: &[Cell], sites: &[SiteColours]) -> Self {
         Self {
-            ensemble: ensemble(cells),
+            ensemble: vec![uncertainty(cells), reliability(&summary.reliability)],
             colours: (!sites.is_empty()).then(|| in_colour(sites)).into_iter().collect(),
             ..Self::of_summary(summary)
         }
@@ -51,7 +47,10 @@ impl Figures {
             arms: budgets.iter().map(|&budget| arms(summary, budget)).collect(),
             sites: vec![against_budget(summary)],
             stages: with_stages.map(|&budget| stages(summary, budget)).collect(),
-            ensemble: Vec::new(),
+            ensemble: (!summary.reliability.is_empty())
+                .then(|| reliability(&summary.reliability))
+                .into_iter()
+                .collect(),
             colours: Vec::new(),
         }
     }
@@ -72,8 +71,8 @@ fn arms(summary: &Summary, budget: u32) -> Figure {
 
 fn against_budget(summary: &Summary) -> Figure {
     let (svg, left_out) = by_site(summary);
-    let mut caption = "Dice of each site's held-out fields against the patches that it was asked for, with 95 % intervals \
-                       over seeds and the site's fields; marks of one budget are moved apart. The central site is asked \
+    let mut caption = "Dice of held-out fields against the patches that each site was asked for, all sites but the central one \
+                       together and each by itself, with 95 % intervals over seeds and fields; marks of one budget are moved apart. The central site is asked \
                        for none: its panel shows what it forgets."
         .to_owned();
     if !left_out.is_empty() {
@@ -100,8 +99,7 @@ fn in_colour(sites: &[SiteColours]) -> Figure {
     Figure { name: "colours".into(), svg: colours(sites), caption: caption.into() }
 }
 
-/// Uncertainty against Dice, and reliability.
-fn ensemble(cells: &[Cell]) -> Vec<Figure> {
+fn uncertainty(cells: &[Cell]) -> Figure {
     let first =
         || cells.iter().filter(|cell| cell.budget == 0).flat_map(|cell| &cell.sites).filter(|site| !site.central);
     let boxes: Vec<(f64, f64)> = first().flat_map(|site| &site.fields).flat_map(|field| field.boxes.clone()).collect();
@@ -114,22 +112,13 @@ fn ensemble(cells: &[Cell]) -> Vec<Figure> {
         boxes.len()
     );
     let svg = charts::points(title, axes, &boxes, false, &note);
-    let uncertainty = Figure { name: "uncertainty".into(), svg, caption };
-    let bins = reliability(first().flat_map(|site| &site.fields).map(|field| field.reliability.as_slice()));
+    Figure { name: "uncertainty".into(), svg, caption }
+}
+
+fn reliability(bins: &[(f64, f64)]) -> Figure {
     let axes = ("mean probability of the predicted class", "share that is right");
     let caption = "Reliability of the first ensemble on held-out fields of the other sites, in bins of equal width; on \
                    the dashed line it is as sure as it is right.";
-    let svg = charts::points("Reliability diagram of the first ensemble", axes, &bins, true, "");
-    vec![uncertainty, Figure { name: "reliability".into(), svg, caption: caption.into() }]
-}
-
-/// Pools bins of several diagrams by their confidence.
-fn reliability<'a>(diagrams: impl Iterator<Item = &'a [(u64, f64, f64)]>) -> Vec<(f64, f64)> {
-    let mut pooled: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
-    for &(pixels, confidence, accuracy) in diagrams.flatten() {
-        let bin = pooled.entry((confidence * BINS as f64).ceil() as u32).or_default();
-        let n = pixels as f64;
-        *bin = (bin.0 + n, bin.1 + n * confidence, bin.2 + n * accuracy);
-    }
-    pooled.into_values().map(|(n, confidence, accuracy)| (confidence / n, accuracy / n)).collect()
+    let svg = charts::points("Reliability diagram of the first ensemble", axes, bins, true, "");
+    Figure { name: "reliability".into(), svg, caption: caption.into() }
 }

@@ -52,6 +52,12 @@ impl Folder {
         Ok(Self { out: out.to_owned(), models: out.join("models"), _claim: None })
     }
 
+    /// Micrometres a pixel, as the plan of the terms says; of a folder without terms nothing.
+    pub(super) fn spacing_um(&self) -> Result<Option<f64>, ExperimentError> {
+        let terms = read::<Value>(&self.out.join("terms.json"))?;
+        Ok(terms.as_ref().and_then(|terms| terms.pointer("/plan/task/spacing_um")?.as_f64()))
+    }
+
     /// Keeps what is asked for.
     pub(super) fn keep_request(&self, request: &Request) -> Result<(), ExperimentError> {
         write(&self.out.join("request.json"), request)

@@ -13,12 +13,14 @@ mod colour;
 mod figures;
 mod folder;
 mod generation;
+mod memory;
 mod options;
 mod render;
 mod report;
 mod round;
 mod stages;
 mod statistics;
+mod summarise;
 mod summary;
 mod tables;
 mod trials;
@@ -44,6 +46,7 @@ use crate::work::{Reported, until_stopped};
 use colour::SiteColours;
 use folder::{Folder, Request};
 use generation::Members;
+use memory::fits;
 use summary::FIRST;
 use trials::{Trial, trials};
 use world::{Setting, World};
@@ -70,6 +73,10 @@ fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Rep
     let plan = options.plan(&material_of(&options.data, &folders, &console)?)?;
     let trials = trials(&plan, &arms, &options.acquisition, &options.vary)?;
     let sites = load(options, &names, &plan, &console)?;
+    fits(&sites, &plan, options.folds)?;
+    if let Some(drop) = plan.gate.max_dice_drop {
+        console.note(&format!("the plan's gate ({drop}) is not applied: a comparison measures every generation"));
+    }
     let (trainer, trains) = Trainer::on(options.device)?;
     let scans = engine_of(options, &plan)?;
     console.note(&format!("{scans}; {trains}"));
@@ -107,18 +114,20 @@ fn compute(
         let mut world: Option<World<'_>> = None;
         for &(trial, budget) in &wanted {
             let name = named(seed, fold, trial, budget);
-            if folder.cell(&name)?.is_none() {
-                if world.is_none() {
-                    let first = first_ensemble(folder, setting, seed, fold, options.folds)?;
-                    world = Some(World::new(setting, seed, fold, options.folds, first));
-                }
-                let Some(world) = &world else { continue };
-                let cell = match trial {
-                    None => world.baseline()?,
-                    Some(trial) => world.cell(trial, budget)?,
-                };
-                folder.keep(&name, &cell)?;
+            if folder.cell(&name)?.is_some() {
+                bar.skip(1);
+                continue;
             }
+            if world.is_none() {
+                let first = first_ensemble(folder, setting, seed, fold, options.folds)?;
+                world = Some(World::new(setting, seed, fold, options.folds, first));
+            }
+            let Some(world) = &world else { continue };
+            let cell = match trial {
+                None => world.baseline()?,
+                Some(trial) => world.cell(trial, budget)?,
+            };
+            folder.keep(&name, &cell)?;
             bar.advance(1);
         }
     }

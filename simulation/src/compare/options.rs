@@ -47,7 +47,7 @@ pub struct CompareOptions {
 }
 
 /// Raised whenever the same terms no longer give the same cells: other folds, figures or arithmetic.
-const CELLS: u32 = 3;
+const CELLS: u32 = 4;
 /// Parts into which fields can be divided.
 pub(super) const MAX_FOLDS: usize = 10;
 

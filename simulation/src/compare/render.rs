@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::figures::Figures;
 use super::folder::Folder;
 use super::report;
+use super::summarise::summarise;
 use super::summary::Summary;
 use crate::experiment::ExperimentError;
 use crate::files::{read, write};
@@ -55,7 +56,7 @@ pub(super) fn written(folder: &Folder) -> Result<(PathBuf, String), ExperimentEr
     if cells.is_empty() {
         return Err(ExperimentError::Usage(format!("{} holds no cell of a comparison yet", folder.out.display())));
     }
-    let summary = Summary::of(&cells);
+    let summary = summarise(&cells, folder.spacing_um()?);
     write(&folder.out.join("summary.json"), &summary)?;
     let report = report::write(&folder.out, &summary, &cells, &folder.colours()?, &request)?;
     Ok((report, summary.table()))

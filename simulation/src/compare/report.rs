@@ -9,7 +9,7 @@ use super::colour::SiteColours;
 use super::figures::{Figure, Figures};
 use super::folder::Request;
 use super::statistics::Interval;
-use super::summary::Summary;
+use super::summary::{CONTROLS, Summary};
 use super::tables;
 use crate::experiment::ExperimentError;
 use crate::report::svg::{escape, on_white};
@@ -41,25 +41,26 @@ pub(super) fn write(
 }
 
 fn csv(summary: &Summary) -> String {
-    let mut text =
-        String::from("arm,budget,dice,dice_low,dice_high,central_dice,ece,foreground_efficiency,dice_by_seed\n");
+    let parts = |name: &str| format!("{name},{name}_low,{name}_high");
+    let controls = CONTROLS.map(|control| parts(&format!("minus_{}", control.replace([' ', '-'], "_"))));
+    let mut text = format!(
+        "arm,budget,{},central_dice,ece,asked,area_mm2,foreground_mm2,foreground_enrichment,gain_per_mm2,\
+         false_positive,{},dice_by_seed\n",
+        parts("dice"),
+        controls.join(",")
+    );
     let number = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.6}"));
+    let three = |of: Option<Interval>| [of.map(|d| d.mean), of.map(|d| d.low), of.map(|d| d.high)].map(number);
     for row in &summary.rows {
-        let part = |of: fn(&Interval) -> f64| number(row.dice.as_ref().map(of));
-        let seeds: Vec<String> = row.by_seed.iter().map(|dice| format!("{dice:.6}")).collect();
-        let _ = writeln!(
-            text,
-            "{},{},{},{},{},{},{},{},{}",
-            row.arm,
-            row.budget,
-            part(|d| d.mean),
-            part(|d| d.low),
-            part(|d| d.high),
-            number(row.central.map(|d| d.mean)),
-            number(row.ece),
-            number(row.foreground_efficiency),
-            seeds.join(" ")
-        );
+        let mut cells = vec![row.arm.clone(), row.budget.to_string()];
+        cells.extend(three(row.dice));
+        let cost = [row.asked, row.area_mm2, row.foreground_mm2, row.foreground_enrichment, row.gain_per_mm2];
+        cells.extend([row.central.map(|d| d.mean), row.ece].into_iter().chain(cost).map(number));
+        cells.push(number(row.false_positive));
+        cells.extend(CONTROLS.iter().flat_map(|control| three(row.differences.get(*control).map(|(of, _)| *of))));
+        cells.push(row.by_seed.iter().map(|dice| format!("{dice:.6}")).collect::<Vec<_>>().join(" "));
+        text.push_str(&cells.join(","));
+        text.push('\n');
     }
     text
 }
@@ -70,7 +71,7 @@ fn page(summary: &Summary, cells: &[Cell], figures: &Figures, request: &Request)
     show(&mut body, &figures.arms);
     section(&mut body, "Every arm", &[EMPTY.to_owned()]);
     tables::arms(&mut body, summary);
-    section(&mut body, "Paired differences at the largest budget", &[PAIRED.to_owned()]);
+    section(&mut body, "Paired differences", &[PAIRED.to_owned()]);
     tables::differences(&mut body, summary);
     section(&mut body, "Site by site", &[]);
     show(&mut body, &figures.sites);
@@ -98,9 +99,10 @@ const EMPTY: &str = "Dice is the mean over a field's foreground classes that are
     foreground in truth counts in no mean of Dice, whatever is predicted: there it would be 0 as soon as one pixel is \
     called foreground, and not be there at all if none is. Such fields are told by the share of tissue that is wrongly \
     called foreground.";
-const PAIRED: &str = "Dice of an arm minus that of a control, field by field and seed by seed, and the 95 % bootstrap \
-    interval over seeds and fields; in bold where it leaves out 0 and there are at least three seeds. Of twenty such \
-    intervals one leaves out 0 by chance. The area is the mean Dice over budgets.";
+const PAIRED: &str = "Dice of an arm minus that of a control with the same budget, field by field and seed by seed, and the \
+    95 % bootstrap interval over seeds and fields; in bold where it leaves out 0 and there are at least five seeds. With \
+    fewer the intervals are too narrow (in a simulation with 12 fields and two seeds they held the truth 68 to 98 times of \
+    100), and of many intervals some leave out 0 by chance.";
 const MAPS: &str = "Of the first ensemble on held-out fields of the other sites: the probability that a wrong pixel is \
     more uncertain than a right one, and the area under the risk-coverage curve (lower is better).";
 

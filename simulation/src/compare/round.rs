@@ -16,12 +16,16 @@ use crate::experiment::ExperimentError;
 use crate::fields::Site;
 use crate::look::Look;
 
+/// More than so many times an arm's steps are not spent on whole fields.
+const MOST_STEPS: f64 = 10.0;
+
 impl World<'_> {
     /// Fine-tunes at every site that has something to learn from, side by side, and aggregates.
     pub(super) fn round(
         &self,
         from: &Members,
         trial: &Trial,
+        budget: u32,
         asked: &[Vec<Asked>],
         rehearsed: Vec<Vec<TrainingImage>>,
         round: u32,
@@ -33,7 +37,12 @@ impl World<'_> {
         let learn = |(site, images): (&Site, Vec<TrainingImage>)| match &central {
             Some(delta) if site.central => Ok(Some(delta.clone())),
             _ if images.is_empty() => Ok(None),
-            _ => fine_tuned(plan, trainer, from, &images, &site_seed(seed, fold, site, round), go_on).map(Some),
+            _ => {
+                let whole = trial.kind == Kind::Full && !site.central;
+                let longer = whole.then(|| as_often(plan, &images, budget));
+                let plan = longer.as_ref().unwrap_or(plan);
+                fine_tuned(plan, trainer, from, &images, &site_seed(seed, fold, site, round), go_on).map(Some)
+            }
         };
         let images: Vec<(&Site, Vec<TrainingImage>)> = (sites.iter().zip(rehearsed).enumerate())
             .map(|(index, (site, rehearsed))| (site, self.images(index, &trial.kind, &asked[index], rehearsed)))
@@ -120,11 +129,45 @@ impl World<'_> {
     }
 }
 
+/// The plan with as many more steps as whole fields are larger than the patches of a budget, so that each of their pixels is
+/// seen as often as a patch's; up to [`MOST_STEPS`] times as many.
+fn as_often(plan: &Plan, fields: &[TrainingImage], budget: u32) -> Plan {
+    let pixels: f64 = fields.iter().map(|field| field.labels.len() as f64).sum();
+    let patches = f64::from(budget) * f64::from(plan.acquisition.patch_px).powi(2);
+    let mut longer = plan.clone();
+    let steps = f64::from(plan.fine_tuning.iterations) * (pixels / patches).clamp(1.0, MOST_STEPS);
+    longer.fine_tuning.iterations = steps.round() as u32;
+    longer
+}
+
 /// A box of a field to learn from.
 fn cut(image: &RgbImage, labels: &GrayImage, PatchBox { x, y, side }: PatchBox) -> TrainingImage {
     TrainingImage {
         image: imageops::crop_imm(image, x, y, side, side).to_image(),
         labels: imageops::crop_imm(labels, x, y, side, side).to_image(),
         input: InputScale::RGB_TO_01,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consilium_common::plan::{Acquisition, Score, Training};
+
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn whole_fields_are_passed_over_as_often_as_patches() {
+        let mut plan = sample::plan();
+        plan.acquisition = Acquisition::new(Score::Uga, 5, 10, 0.5);
+        plan.fine_tuning = Training::new(30, 4, 10, 0.01);
+        let field = |width, height| TrainingImage {
+            image: RgbImage::new(width, height),
+            labels: GrayImage::new(width, height),
+            input: InputScale::RGB_TO_01,
+        };
+        let steps = |fields: &[TrainingImage]| as_often(&plan, fields, 5).fine_tuning.iterations;
+        assert_eq!(steps(&[field(50, 10), field(50, 20)]), 90, "three times the pixels");
+        assert_eq!((steps(&[field(10, 10)]), steps(&[field(1000, 100)])), (30, 300), "neither fewer nor too many");
     }
 }

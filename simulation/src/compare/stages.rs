@@ -114,7 +114,7 @@ mod tests {
             reliability: Vec::new(),
         };
         let fields = fields.iter().map(field).collect();
-        SiteFigures { site: name.into(), central, fields, patches: Vec::new() }
+        SiteFigures { site: name.into(), central, fields, patches: Vec::new(), whole: None }
     }
 
     fn cell(seed: u64, sites: Vec<SiteFigures>) -> Cell {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::stages::StageFigures;
 use super::statistics::Interval;
-use super::summary::{CONTROLS, Row, Summary};
+use super::summary::{ArmSummary, CONTROLS, Differences, Row, Summary};
 use crate::report::svg::escape;
 
 fn interval(value: Option<Interval>, digits: usize) -> String {
@@ -28,18 +28,21 @@ fn number(value: Option<f64>, digits: usize) -> String {
 /// Every arm with every budget.
 pub(super) fn arms(body: &mut String, summary: &Summary) {
     let empty = summary.rows.iter().any(|row| row.false_positive.is_some());
-    let mut headings = vec!["asked", "Dice", "central", "ECE", "foreground"];
+    let mut headings = vec!["Dice", "central", "ECE", "asked", "mm²", "foreground, mm²", "enrichment", "gain / mm²"];
     headings.extend(empty.then_some("false, %"));
-    by_row(body, summary, &headings, |row| {
+    by_row(body, &summary.sorted(), &headings, |row| {
         let central = row.central.map(|dice| dice.mean);
-        let mut cells = vec![number(row.asked, 1), interval(row.dice, 3), number(central, 3), number(row.ece, 3)];
-        cells.push(number(row.foreground_efficiency, 2));
+        let mut cells = vec![interval(row.dice, 3), number(central, 3), number(row.ece, 3), number(row.asked, 1)];
+        cells.extend([number(row.area_mm2, 3), number(row.foreground_mm2, 4), number(row.foreground_enrichment, 2)]);
+        cells.push(number(row.gain_per_mm2, 2));
         cells.extend(empty.then(|| number(row.false_positive.map(|share| 100.0 * share), 2)));
         cells
     });
     body.push_str(
-        "<p>Asked: mean patches that a site was really asked for; a rule may find fewer boxes than its budget. Foreground: \
-         its share in the patches over its share in the fields.",
+        "<p>Asked: mean patches that a site was really asked for; a rule may find fewer boxes than its budget. mm²: area \
+         that was labelled at a site, and how much of it is foreground, which is what costs a pathologist's time. \
+         Enrichment: share of foreground in the patches over its share in the fields. Gain: Dice over the first \
+         ensemble for each mm² of foreground that was labelled.",
     );
     if empty {
         body.push_str(" False: share of tissue called foreground in the held-out fields that have none.");
@@ -52,49 +55,68 @@ pub(super) fn sites(body: &mut String, summary: &Summary) {
     let sites: Vec<&str> =
         summary.rows.first().map(|row| row.by_site.keys().map(String::as_str).collect()).unwrap_or_default();
     let headings: Vec<&str> = sites.iter().copied().chain(["central"]).collect();
-    by_row(body, summary, &headings, |row| {
+    by_row(body, &summary.sorted(), &headings, |row| {
         let of_sites = sites.iter().map(|site| row.by_site.get(*site).map(|dice| dice.mean));
         of_sites.chain([row.central.map(|dice| dice.mean)]).map(|dice| number(dice, 3)).collect()
     });
 }
 
 /// A table with a line an arm and budget, and what `of` gives in the columns after those two.
-fn by_row(body: &mut String, summary: &Summary, headings: &[&str], of: impl Fn(&Row) -> Vec<String>) {
+fn by_row(body: &mut String, rows: &[&Row], headings: &[&str], of: impl Fn(&Row) -> Vec<String>) {
     body.push_str("<div class=\"dense\"><table><thead><tr><th>arm</th><th>budget</th>");
     for heading in headings {
         let _ = write!(body, "<th>{}</th>", escape(heading));
     }
     body.push_str("</tr></thead><tbody>\n");
-    for row in summary.sorted() {
+    for row in rows {
         let _ = write!(body, "<tr><td>{}</td><td>{}</td>", escape(&row.arm), row.budget);
         for cell in of(row) {
-            let _ = write!(body, "<td>{}</td>", escape(&cell));
+            let _ = write!(body, "<td>{cell}</td>");
         }
         body.push_str("</tr>\n");
     }
     body.push_str("</tbody></table></div>\n");
 }
 
-/// Every arm over all budgets, and how it differs from the controls.
+/// From so many seeds on an interval that leaves out 0 is worth a second look.
+const SEEDS: usize = 5;
+
+/// How every arm differs from the controls, with every budget and over all of them.
 pub(super) fn differences(body: &mut String, summary: &Summary) {
+    let headings = CONTROLS.map(|control| format!("minus {control}"));
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let told = |found: &Differences| CONTROLS.map(|control| marked(found.get(control), summary.seeds)).to_vec();
+    let rows: Vec<&Row> = summary.sorted().into_iter().filter(|row| row.budget > 0).collect();
+    by_row(body, &rows, &headings, |row| told(&row.differences));
+    let mut arms: Vec<&ArmSummary> = summary.arms.iter().filter(|arm| arm.area.is_some()).collect();
+    arms.sort_by(|a, b| b.mean_area().total_cmp(&a.mean_area()));
+    body.push_str("<p>Mean Dice over budgets, the area under the curve:</p>\n");
     body.push_str("<div class=\"dense\"><table><thead><tr><th>arm</th><th>area</th>");
-    for control in CONTROLS {
-        let _ = write!(body, "<th>minus {control}</th>");
+    for heading in headings {
+        let _ = write!(body, "<th>{heading}</th>");
     }
     body.push_str("</tr></thead><tbody>\n");
-    for arm in &summary.arms {
-        let area = arm.area.map_or("-".to_owned(), |area| format!("{area:.3}"));
-        let _ = write!(body, "<tr><td>{}</td><td>{area}</td>", escape(&arm.arm));
-        for control in CONTROLS {
-            let difference = arm.differences.get(control).map(|(interval, _)| *interval);
-            // Four intervals side by side are too wide for a page.
-            let text = self::difference(difference).replacen(" (", "<br>(", 1);
-            let clear = summary.seeds >= 3 && difference.is_some_and(|d| d.low > 0.0 || d.high < 0.0);
-            let _ = write!(body, "<td>{}</td>", if clear { format!("<strong>{text}</strong>") } else { text });
+    for arm in arms {
+        let _ = write!(body, "<tr><td>{}</td><td>{}</td>", escape(&arm.arm), broken(&interval(arm.area, 3)));
+        for cell in told(&arm.differences) {
+            let _ = write!(body, "<td>{cell}</td>");
         }
         body.push_str("</tr>\n");
     }
     body.push_str("</tbody></table></div>\n");
+}
+
+/// A difference, in bold if it leaves out 0 over enough seeds.
+fn marked(found: Option<&(Interval, usize)>, seeds: usize) -> String {
+    let found = found.map(|(interval, _)| *interval);
+    let text = broken(&difference(found));
+    let clear = seeds >= SEEDS && found.is_some_and(|d| d.low > 0.0 || d.high < 0.0);
+    if clear { format!("<strong>{text}</strong>") } else { text }
+}
+
+/// An interval below its mean: four of them side by side are too wide for a page.
+fn broken(text: &str) -> String {
+    text.replacen(" (", "<br>(", 1)
 }
 
 /// How well each uncertainty finds errors.
@@ -141,7 +163,7 @@ fn by_stage(
         fields => format!("{}, {fields} fields", stage.stage),
     };
     let headings: Vec<String> = stages.iter().map(heading).collect();
-    by_row(body, summary, &headings.iter().map(String::as_str).collect::<Vec<_>>(), |row| {
+    by_row(body, &summary.sorted(), &headings.iter().map(String::as_str).collect::<Vec<_>>(), |row| {
         let found = |stage: &&StageFigures| row.stages.iter().find(|other| other.stage == stage.stage);
         stages.iter().map(|stage| found(stage).map_or("-".to_owned(), &of)).collect()
     });

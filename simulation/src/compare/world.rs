@@ -14,7 +14,7 @@ use image::imageops;
 use rayon::prelude::*;
 
 use super::arms::Kind;
-use super::cell::{Cell, PatchFigures, SiteFigures, field_figures, foreground};
+use super::cell::{Cell, PatchFigures, SiteFigures, WholeFigures, field_figures, foreground};
 use super::generation::Members;
 use super::options::MAX_FOLDS;
 use super::summary::FIRST;
@@ -76,7 +76,7 @@ impl<'a> World<'a> {
 
     /// The first ensemble by itself.
     pub(super) fn baseline(&self) -> Result<Cell, ExperimentError> {
-        self.figures(FIRST, 0, &self.first, &vec![Vec::new(); self.splits.len()])
+        self.figures(FIRST, 0, &self.first, &vec![Vec::new(); self.splits.len()], false)
     }
 
     /// An arm with its budget, which is spent in the setting's rounds.
@@ -105,9 +105,9 @@ impl<'a> World<'a> {
             {
                 return Ok(known);
             }
-            generation = self.round(&generation, trial, &asked, rehearsed, round)?;
+            generation = self.round(&generation, trial, budget, &asked, rehearsed, round)?;
         }
-        let cell = self.figures(&trial.name, budget, &generation, &asked)?;
+        let cell = self.figures(&trial.name, budget, &generation, &asked, trial.kind == Kind::Full)?;
         if trial.kind != Kind::Full {
             self.done.borrow_mut().push(Done { plan: trial.plan.clone(), asked, cell: cell.clone() });
         }
@@ -174,6 +174,7 @@ impl<'a> World<'a> {
         budget: u32,
         members: &Members,
         asked: &[Vec<Asked>],
+        whole: bool,
     ) -> Result<Cell, ExperimentError> {
         let (in_depth, side) = (budget == 0, self.setting.plan.acquisition.patch_px);
         let engine = self.engine(members)?;
@@ -192,7 +193,9 @@ impl<'a> World<'a> {
                 PatchFigures { field, x, y, side, foreground, foreground_of_pool: pool }
             };
             let patches = asked[index].iter().map(patch).collect();
-            sites.push(SiteFigures { site: site.id.to_string(), central: site.central, fields, patches });
+            let pixels = learn.iter().map(|&f| site.fields[f].labels.len() as u64).sum();
+            let whole = (whole && !site.central).then_some(WholeFigures { pixels, foreground: pool });
+            sites.push(SiteFigures { site: site.id.to_string(), central: site.central, fields, patches, whole });
         }
         Ok(Cell { seed: self.seed, fold: self.fold, arm: arm.to_owned(), budget, sites })
     }

@@ -3,10 +3,10 @@
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consilium_common::SiteId;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::Metrics;
 
@@ -17,9 +17,14 @@ pub(crate) struct Console {
 
 /// One stage of the run with a total.
 pub(crate) struct StageBar {
+    name: String,
     bar: ProgressBar,
-    plain: bool,
+    /// Where there is no terminal: when a line was last written.
+    plain: Option<Mutex<Instant>>,
 }
+
+/// Without a terminal a stage is told of no more often.
+const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
 /// The sites while the study runs.
 pub(crate) struct SiteBars {
@@ -37,7 +42,7 @@ impl Console {
 
     fn add(&self, total: u64, template: &str) -> ProgressBar {
         match &self.bars {
-            None => ProgressBar::hidden(),
+            None => ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden()),
             Some(bars) => {
                 let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
                 let bar = bars.add(ProgressBar::new(total).with_style(style.progress_chars("━╸ ")));
@@ -65,13 +70,14 @@ impl Console {
 
     /// Begins a stage.
     pub(crate) fn stage(&self, name: &str, total: u64) -> StageBar {
-        let plain = self.bars.is_none();
-        if plain {
+        let plain = self.bars.is_none().then(|| Mutex::new(Instant::now()));
+        if plain.is_some() {
             eprintln!("{name} ...");
         }
-        let bar = self.add(total, "{spinner} {msg:<36} {bar:28.cyan/dim} {pos}/{len}  {elapsed}");
+        let template = "{spinner} {msg:<36} {bar:28.cyan/dim} {pos}/{len}  {elapsed}, {eta} left";
+        let bar = self.add(total, template);
         bar.set_message(name.to_owned());
-        StageBar { bar, plain }
+        StageBar { name: name.to_owned(), bar, plain }
     }
 
     /// Begins the study: one line for it, one a site.
@@ -88,9 +94,22 @@ impl Console {
 }
 
 impl StageBar {
+    /// So many units were there before: they say nothing of the time that is left.
+    pub(crate) fn skip(&self, units: u64) {
+        self.bar.inc(units);
+        self.bar.reset_eta();
+    }
+
     /// So many units more are done.
     pub(crate) fn advance(&self, units: u64) {
         self.bar.inc(units);
+        if let Some(Ok(mut last)) = self.plain.as_ref().map(Mutex::lock)
+            && last.elapsed() >= BETWEEN_LINES
+        {
+            let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            eprintln!("{}: {done} of {total}, about {} left", self.name, HumanDuration(self.bar.eta()));
+            *last = Instant::now();
+        }
     }
 
     /// The stage is over; one line stays.
@@ -98,7 +117,7 @@ impl StageBar {
         let seconds = self.bar.elapsed().as_secs_f64();
         self.bar.finish_and_clear();
         let line = format!("✓ {what} ({seconds:.0} s)");
-        if self.plain {
+        if self.plain.is_some() {
             eprintln!("{line}");
         } else {
             // A cleared bar still reaches its screen.

@@ -1,5 +1,6 @@
 //! Agreement with NumPy, SciPy and scikit-learn; vectors by tests/interop/golden_acquisition.py.
 
+use consilium_common::plan::{Acquisition, Score};
 use serde_json::Value;
 
 use super::features::Points;
@@ -8,8 +9,9 @@ use super::tests::turn;
 use super::{Budget, Candidate, Rule, choose, clasp, diverse, herding, kmeans, power, two_stage, typiclust};
 use crate::acquisition::describe::{Aggregation, Field, Layout, describe};
 use crate::acquisition::uga::UgaCounts;
-use crate::acquisition::{PatchBox, uga_score};
-use crate::scan::{BLACK, ORDINARY, WHITE};
+use crate::acquisition::{PatchBox, candidates as boxes_of, select as select_boxes, uga_score};
+use crate::metrics::{Calibration, aurc, error_auroc};
+use crate::scan::{BLACK, ORDINARY, Strip, WHITE};
 use crate::uncertainty::{UncertaintyMap, quantise, uncertainty_map};
 
 const GOLDEN: &str = include_str!("../../../tests/golden/acquisition.json");
@@ -273,4 +275,54 @@ fn ugas_selection_is_that_of_its_table() {
     let chosen = choose(&Rule::Top, &kept, &Budget::of(9), &turn(0, 1, ""));
     let patches: Vec<usize> = chosen.iter().map(|&i| kept[i].patch.x as usize / 32).collect();
     assert_eq!(patches, numbers(&golden["order"]));
+}
+
+#[test]
+fn ugas_boxes_of_whole_maps_are_those_of_numpy() {
+    let golden = golden("uga_of_maps");
+    let mut draw = Numbers(61);
+    let settings = Acquisition::new(Score::Uga, 7, 32, 0.0);
+    let names = ["a", "b"];
+    let mut all = Vec::new();
+    for (name, (width, height)) in names.into_iter().zip([(200u32, 170u32), (165, 230)]) {
+        let (wide, high) = (width as usize, height as usize);
+        let squares: Vec<f64> = draw.units(wide * high).iter().map(|u| u * u).collect();
+        let scale = draw.blocks(wide, high, 24);
+        let mut strip = Strip::background(0, height, width, CLASSES);
+        strip.tissue.fill(1);
+        strip.uncertainty = squares.iter().zip(&scale).map(|(u, scale)| (u * scale * 6.0) as f32).collect();
+        let class = |u: &f64| [BLACK, WHITE, ORDINARY][usize::from(*u >= 0.3) + usize::from(*u >= 0.6)];
+        strip.colour = draw.blocks(wide, high, 16).iter().map(class).collect();
+        strip.labels = draw.blocks(wide, high, 40).iter().map(|u| if *u < 0.2 { 2 } else { 1 }).collect();
+        all.extend(boxes_of(&strip, name, &settings, &[]).unwrap());
+    }
+    assert_eq!(all.len(), golden["rows"].as_u64().unwrap() as usize);
+    let chosen = select_boxes(&all, &settings, &turn(0, 1, "")).patches;
+    let boxes: Vec<Vec<usize>> = golden["boxes"].as_array().unwrap().iter().map(numbers).collect();
+    let place =
+        |c: &Candidate| vec![names.iter().position(|n| *n == c.slide).unwrap(), c.patch.x as usize, c.patch.y as usize];
+    assert_eq!(chosen.iter().map(place).collect::<Vec<_>>(), boxes);
+}
+
+#[test]
+fn metrics_are_those_of_scikit_learn() {
+    let golden = golden("metrics");
+    let mut draw = Numbers(67);
+    let [score, error, confidence, right] = [(); 4].map(|()| draw.units(60));
+    let pairs = |of: fn(f64) -> f64| -> Vec<(f32, bool)> {
+        score.iter().zip(&error).map(|(&score, &error)| (of(score) as f32, error < 0.3)).collect()
+    };
+    let mut calibration = Calibration::default();
+    for (confidence, right) in confidence.iter().zip(&right) {
+        calibration.add((0.34 + 0.66 * confidence) as f32, *right < 0.7);
+    }
+    let ours = [
+        ("auroc", error_auroc(&mut pairs(|score| score))),
+        ("auroc_tied", error_auroc(&mut pairs(|score| (score * 8.0).floor() / 8.0))),
+        ("aurc", aurc(&mut pairs(|score| score))),
+        ("ece", calibration.ece()),
+    ];
+    for (name, ours) in ours {
+        assert_close(&[ours.unwrap()], &[golden[name].as_f64().unwrap()], 1e-7, name);
+    }
 }
