@@ -191,7 +191,7 @@ struct Choices {
     #[arg(long, value_name = "K", global = true, value_delimiter = ',')]
     budget: Vec<u32>,
     /// How patches are chosen: uga, uga-mean, entropy, entropy-foreground, entropy-border, entropy-top, kl, margin,
-    /// least-confidence, clasp-pe, random or foreground-random [default: uga-mean]; `compare` knows more.
+    /// least-confidence, clasp-pe, random or foreground-random [default: clasp-pe]; `compare` knows more.
     #[arg(long, value_name = "RULE", global = true, value_delimiter = ',')]
     acquisition: Vec<String>,
     /// Networks in the ensemble [default: 5].

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{fraction, half, is_zero};
+use super::settings::{fraction, half, is_true, is_zero};
 use crate::error::Invalid;
 use crate::limits;
 
@@ -140,7 +140,8 @@ impl Acquisition {
 }
 
 /// Rehearsal: beside its corrections a site learns from boxes of its own slides with the labels of the generation that it
-/// begins with, where that is sure, so that a few patches do not make it forget what they do not show.
+/// begins with, where that is sure, so that a few patches do not make it forget what they do not show. And replay: it also
+/// learns again from what was corrected there before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rehearsal {
@@ -148,11 +149,14 @@ pub struct Rehearsal {
     pub patches: u32,
     /// Pixels whose predictive entropy is a larger share of the largest possible are left unlabelled.
     pub max_entropy: f64,
+    /// In every round the corrections of earlier ones are learned from again.
+    #[serde(skip_serializing_if = "is_true")]
+    pub replay: bool,
 }
 
 impl Default for Rehearsal {
     fn default() -> Self {
-        Self { patches: 0, max_entropy: half() }
+        Self { patches: 0, max_entropy: half(), replay: true }
     }
 }
 
@@ -162,9 +166,14 @@ impl Rehearsal {
         *self == Self::default()
     }
 
-    /// True where nothing is rehearsed.
+    /// True where no boxes are rehearsed.
     pub fn is_off(&self) -> bool {
         self.patches == 0
+    }
+
+    /// Whether the corrections of a round are learned from in round `now`.
+    pub fn learns_from(&self, round: u32, now: u32) -> bool {
+        round == now || (self.replay && round < now)
     }
 
     pub(super) fn validate(&self) -> Result<(), Invalid> {

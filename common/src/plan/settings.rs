@@ -40,6 +40,10 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+pub(super) fn is_true(value: &bool) -> bool {
+    *value
+}
+
 pub(super) fn half() -> f64 {
     0.5
 }

@@ -40,7 +40,7 @@ fn every_contradiction_is_named_at_once() {
     plan.initial_training.proximal = 0.1;
     plan.members = 0;
     plan.acquisition.control_share = 1.5;
-    plan.rehearsal = Rehearsal { patches: 1, max_entropy: -0.1 };
+    plan.rehearsal = Rehearsal { patches: 1, max_entropy: -0.1, ..Rehearsal::default() };
     let text = Plan::from_toml(&plan.to_toml().unwrap()).unwrap_err().to_string();
     for part in [
         "architecture.classes",
@@ -137,4 +137,16 @@ fn control_patches_are_at_least_one() {
     assert!(plan.problems()[0].to_string().contains("acquisition.control_share"));
     plan.acquisition.control_share = 0.2;
     assert_eq!(plan.problems(), vec![]);
+}
+
+#[test]
+fn corrections_of_earlier_rounds_are_replayed_unless_a_plan_says_no() {
+    let plan = sample();
+    let text = plan.to_toml().unwrap();
+    assert!(!text.contains("replay"), "plans of before keep their digest");
+    let without = Plan::from_toml(&format!("{text}\n[rehearsal]\nreplay = false\n")).unwrap();
+    assert_eq!((plan.rehearsal.replay, without.rehearsal.replay), (true, false));
+    assert_eq!(Plan::from_toml(&without.to_toml().unwrap()).unwrap(), without);
+    let rounds = |plan: &Plan| [1, 2, 3].map(|round| plan.rehearsal.learns_from(round, 2));
+    assert_eq!((rounds(&plan), rounds(&without)), ([true, true, false], [false, true, false]));
 }

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn what_was_asked_about_is_not_rehearsed_and_what_is_rare_is() {
         let acquisition = Acquisition::new(Score::UgaMean, 5, 16, 0.5);
-        let settings = Rehearsal { patches: 6, max_entropy: 0.5 };
+        let settings = Rehearsal { patches: 6, ..Rehearsal::default() };
         let asked = [("a", PatchBox { x: 7 * 16, y: 0, side: 16 }), ("b", PatchBox { x: 57 * 16, y: 0, side: 16 })];
         let mut with_foreground = 0;
         for seed in 0..30 {
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn only_what_the_generation_is_sure_of_is_labelled() {
-        let settings = Rehearsal { patches: 1, max_entropy: 0.5 };
+        let settings = Rehearsal { patches: 1, ..Rehearsal::default() };
         let half = 0.5 * std::f32::consts::LN_2;
         let labels = rehearsal_labels(&[0, 1, 1, 0], &[0.0, half - 1e-3, half + 1e-3, f32::NAN], 2, &settings);
         assert_eq!(labels, [0, 1, UNLABELLED, UNLABELLED]);

@@ -93,7 +93,11 @@ fn with(plan: &Plan, key: &str, value: &str) -> Result<Plan, String> {
     let other: Plan = serde_json::from_value(whole).map_err(|error| error.to_string())?;
     match other.problems().first() {
         Some(problem) => Err(problem.to_string()),
-        None if key.starts_with("rehearsal.") && other.rehearsal.is_off() && plan.rehearsal.is_off() => {
+        None if key.starts_with("rehearsal.")
+            && !key.ends_with(".replay")
+            && other.rehearsal.is_off()
+            && plan.rehearsal.is_off() =>
+        {
             Err("the plan rehearses nothing; vary rehearsal.patches".into())
         }
         None => Ok(other),

@@ -87,6 +87,7 @@ impl<'a> World<'a> {
         for round in 0..rounds {
             let share = budget * (round + 1) / rounds - budget * round / rounds;
             let mut rehearsed = vec![Vec::new(); sites.len()];
+            let earlier: Vec<usize> = asked.iter().map(Vec::len).collect();
             if trial.kind != Kind::Full {
                 let later = if round == 0 { None } else { Some(self.look_at_all(&generation)?) };
                 let looks = later.as_ref().map_or_else(|| self.looks(), Ok)?;
@@ -105,7 +106,11 @@ impl<'a> World<'a> {
             {
                 return Ok(known);
             }
-            generation = self.round(&generation, trial, budget, &asked, rehearsed, round)?;
+            let learned: Vec<Vec<Asked>> = match trial.plan.rehearsal.replay {
+                true => asked.clone(),
+                false => asked.iter().zip(earlier).map(|(asked, earlier)| asked[earlier..].to_vec()).collect(),
+            };
+            generation = self.round(&generation, trial, budget, &learned, rehearsed, round)?;
         }
         let cell = self.figures(&trial.name, budget, &generation, &asked, trial.kind == Kind::Full)?;
         if trial.kind != Kind::Full {

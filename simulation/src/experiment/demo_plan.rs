@@ -21,6 +21,10 @@ pub(crate) const SITE_SLIDES: CentreSlides = CentreSlides { learn: 3, test: 2, s
 pub(crate) const QUICK_CENTRAL_SLIDES: CentreSlides = CentreSlides { learn: 3, test: 1, split: "train" };
 pub(crate) const QUICK_SITE_SLIDES: CentreSlides = CentreSlides { learn: 2, test: 1, split: "pool" };
 
+/// First or level with the first wherever rules were compared (docs/acquisition.md), and half the tumour to outline of the
+/// other that is.
+const DEFAULT_RULE: Score = Score::ClaspPe;
+
 /// Of slides without a split, this share is held out, and at least [`MIN_TEST`].
 pub(crate) const TEST_SHARE: f64 = 0.3;
 pub(crate) const MIN_TEST: usize = 2;
@@ -42,7 +46,7 @@ pub(crate) fn plan(material: &Material, options: &Options) -> Result<Plan, Inval
         rounds: options.rounds.unwrap_or(base.rounds),
         members: options.members.unwrap_or(base.members),
         acquisition: Acquisition {
-            score: options.acquisition.unwrap_or(Score::UgaMean),
+            score: options.acquisition.unwrap_or(DEFAULT_RULE),
             budget: options.budget.unwrap_or(base.acquisition.budget),
             ..base.acquisition
         },
@@ -108,7 +112,7 @@ fn drawn(quick: bool) -> Base {
         stages: 4,
         norm: Norm::Batch,
         scan: ScanSettings { tile_px: 256, ..ScanSettings::default() },
-        acquisition: Acquisition::new(Score::UgaMean, 5, 96, 0.5),
+        acquisition: Acquisition::new(DEFAULT_RULE, 5, 96, 0.5),
         initial_training: Training {
             momentum: 0.9,
             augmentation: Augmentation { hed: 0.02, ..Augmentation::default() },
@@ -131,7 +135,8 @@ fn drawn(quick: bool) -> Base {
 /// a macrometastasis in another stain (Dice 0.0), instance normalisation most of it (0.85) and hardly any cluster (0.04).
 ///
 /// Rehearsal: without it, sites whose patches held no tumour unlearned it (Dice of macrometastases 0.05 after ten patches).
-/// No stain jitter at the sites: with 0.05 ten random patches gave 0.026 less (95 %: 0.011 to 0.049; seed 111, two folds).
+/// No stain jitter at the sites: with 0.05 ten random patches gave 0.026 less on seed 111, and five rules with five and ten
+/// patches 0.003 less on average on seeds 101 and 102.
 fn rare() -> Base {
     let training = |iterations: u32, learning_rate: f64| Training {
         momentum: 0.9,
@@ -145,7 +150,7 @@ fn rare() -> Base {
         stages: 4,
         norm: Norm::Instance,
         scan: ScanSettings { tile_px: 256, ..ScanSettings::default() },
-        acquisition: Acquisition::new(Score::UgaMean, 5, 96, 0.5),
+        acquisition: Acquisition::new(DEFAULT_RULE, 5, 96, 0.5),
         initial_training: Training {
             augmentation: Augmentation { hed: 0.02, ..Augmentation::default() },
             ..training(600, 0.03)
@@ -172,7 +177,7 @@ fn folders(quick: bool) -> Base {
         stages: 4,
         norm: Norm::Instance,
         scan: ScanSettings { tile_px: 256, ..ScanSettings::default() },
-        acquisition: Acquisition::new(Score::UgaMean, 5, 128, 0.3),
+        acquisition: Acquisition::new(DEFAULT_RULE, 5, 128, 0.3),
         initial_training: Training {
             momentum: 0.9,
             augmentation: Augmentation { hed: 0.1, ..Augmentation::default() },

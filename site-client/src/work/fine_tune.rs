@@ -51,7 +51,9 @@ async fn training_set(job: &Job<'_>) -> Result<TrainingSet, SiteError> {
         .corrections(&order.study)
         .await?
         .into_iter()
-        .filter(|((round, _), record)| *round <= order.round.0 && record.provenance.outcome != Outcome::Rejected)
+        .filter(|((round, _), record)| {
+            job.plan.rehearsal.learns_from(*round, order.round.0) && record.provenance.outcome != Outcome::Rejected
+        })
         .map(|(key, _)| key)
         .collect();
     let folder = job.data().await?;
