@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 const SEED: u64 = 5;
 
-/// Two rounds with rehearsal.
-fn plan_of(seed: u64, score: Score) -> Plan {
+/// Two rounds with rehearsal, with or without replay of the first.
+fn plan_of(seed: u64, score: Score, replay: bool) -> Plan {
     let mut plan = Plan { seed, rounds: 2, members: 2, ..small_plan() };
     plan.acquisition.score = score;
     (plan.initial_training.iterations, plan.fine_tuning.iterations) = (12, 4);
-    (plan.rehearsal.patches, plan.quorum.min_sites) = (2, 3);
+    (plan.rehearsal.patches, plan.rehearsal.replay, plan.quorum.min_sites) = (2, replay, 3);
     plan
 }
 
@@ -43,13 +43,13 @@ async fn a_cell_held_over_grpc_gives_the_same_numbers() {
         fs::remove_file(root.join("slides.csv")).unwrap();
     }
     let central = centres[0].name.clone();
-    fs::write(folder.join("plan.toml"), plan_of(0, Score::Random).to_toml().unwrap()).unwrap();
+    fs::write(folder.join("plan.toml"), plan_of(0, Score::Random, true).to_toml().unwrap()).unwrap();
     let options = CompareOptions {
         data: folder.join("data"),
         central: central.clone(),
         out: folder.join("compared"),
         acquisition: vec!["clasp-pe".into()],
-        vary: Vec::new(),
+        vary: vec!["rehearsal.replay=false".into()],
         budgets: vec![4],
         rounds: 2,
         seed: SEED,
@@ -63,8 +63,9 @@ async fn a_cell_held_over_grpc_gives_the_same_numbers() {
     };
     compare(options, String::new(), CancellationToken::new()).await.unwrap();
 
-    for (score, fold) in [(Score::ClaspPe, 0), (Score::Uga, 1)] {
-        let rule = score.name();
+    for (rule, score, fold, replay) in
+        [("clasp-pe+replay=false", Score::ClaspPe, 0, false), ("uga", Score::Uga, 1, true)]
+    {
         let path = folder.join(format!("compared/cells/seed-{SEED}-fold-{fold}-{rule}-4.json"));
         let cell: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let study = folder.join(format!("{rule}-{fold}"));
@@ -72,7 +73,7 @@ async fn a_cell_held_over_grpc_gives_the_same_numbers() {
             hold_out(folder, &study, site);
         }
         let plan = study.join("plan.toml");
-        fs::write(&plan, plan_of(10 * SEED + fold, score).to_toml().unwrap()).unwrap();
+        fs::write(&plan, plan_of(10 * SEED + fold, score, replay).to_toml().unwrap()).unwrap();
         let options = Options {
             plan: Some(plan),
             ..Options::new(Source::Folders { data: study.join("data"), central: central.clone() }, study.join("out"))

@@ -42,12 +42,12 @@ pub(crate) struct SiteFigures {
 #[serde(deny_unknown_fields)]
 pub(crate) struct WholeFigures {
     pub(crate) pixels: u64,
-    /// Share of them that is foreground in truth.
+    /// Mean over the fields of the share of their labelled pixels that is foreground in truth.
     pub(crate) foreground: f64,
 }
 
 impl SiteFigures {
-    /// Pixels that somebody labelled for an arm to learn from, and how many of them are foreground.
+    /// Pixels of what was given an arm to learn from, and how many of them are foreground.
     pub(super) fn annotated(&self) -> (f64, f64) {
         let patches = self.patches.iter().map(|patch| (f64::from(patch.side).powi(2), patch.foreground));
         let whole = self.whole.map(|whole| (whole.pixels as f64, whole.foreground));

@@ -32,11 +32,10 @@ pub(super) struct Figures {
 
 impl Figures {
     pub(super) fn of(summary: &Summary, cells: &[Cell], sites: &[SiteColours]) -> Self {
-        Self {
-            ensemble: vec![uncertainty(cells), reliability(&summary.reliability)],
-            colours: (!sites.is_empty()).then(|| in_colour(sites)).into_iter().collect(),
-            ..Self::of_summary(summary)
-        }
+        let mut figures = Self::of_summary(summary);
+        figures.ensemble.insert(0, uncertainty(cells));
+        figures.colours.extend((!sites.is_empty()).then(|| in_colour(sites)));
+        figures
     }
 
     /// Those for which a summary suffices.

@@ -73,7 +73,7 @@ fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Rep
     let plan = options.plan(&material_of(&options.data, &folders, &console)?)?;
     let trials = trials(&plan, &arms, &options.acquisition, &options.vary)?;
     let sites = load(options, &names, &plan, &console)?;
-    fits(&sites, &plan, options.folds)?;
+    fits(&sites, &plan, options.folds, options.rounds)?;
     if let Some(drop) = plan.gate.max_dice_drop {
         console.note(&format!("the plan's gate ({drop}) is not applied: a comparison measures every generation"));
     }

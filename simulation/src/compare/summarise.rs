@@ -87,12 +87,14 @@ fn row((arm, budget): (&str, u32), cells: &[&Cell], curves: &Curves<'_>, spacing
 fn from_controls((arm, budget): (&str, u32), curves: &Curves<'_>) -> Differences {
     let against = |name: &'static str| {
         let other = curves.get(&(name, if name == FIRST { 0 } else { budget }))?;
-        difference(&curves[&(arm, budget)], other, &format!("{arm}/{name}")).map(|found| (name.to_owned(), found))
+        difference(&curves[&(arm, budget)], other, &format!("difference/{budget}"))
+            .map(|found| (name.to_owned(), found))
     };
     CONTROLS.into_iter().filter(|name| *name != arm && budget > 0).filter_map(against).collect()
 }
 
-/// The mean of paired differences with its interval, and how many they are.
+/// The mean of paired differences with its interval, and how many they are. `text` names neither, so that the interval of
+/// A - B is that of B - A turned round.
 fn difference(own: &Values, other: &Values, text: &str) -> Option<(Interval, usize)> {
     let differences = paired(own, other);
     Some((bootstrap(&differences, text)?, differences.values().map(BTreeMap::len).sum()))
@@ -103,7 +105,7 @@ fn arm_summary(arm: &str, areas: &BTreeMap<&str, Values>) -> ArmSummary {
     let own = areas.get(arm);
     let against = |name: &'static str| {
         let (own, other) = (own?, areas.get(name)?);
-        difference(own, other, &format!("{arm}/{name}/area")).map(|found| (name.to_owned(), found))
+        difference(own, other, "difference/area").map(|found| (name.to_owned(), found))
     };
     ArmSummary {
         arm: arm.to_owned(),
@@ -115,12 +117,10 @@ fn arm_summary(arm: &str, areas: &BTreeMap<&str, Values>) -> ArmSummary {
 /// The area under every field's and seed's curve over an arm's budgets, where none of its points is missing. The first
 /// ensemble is every arm at budget 0; an arm that knows one budget only has no curve.
 fn areas(arm: &str, curves: &Curves<'_>) -> Option<Values> {
-    let (first, _) = curves.get_key_value(&(FIRST, 0))?;
+    let first = curves.get(&(FIRST, 0))?;
     let of_arm = curves.iter().filter(|((name, budget), _)| *name == arm && arm != FULL && *budget > 0);
-    let points: Vec<(f64, &Values)> = [(0.0, &curves[first])]
-        .into_iter()
-        .chain(of_arm.map(|((_, budget), values)| (f64::from(*budget), values)))
-        .collect();
+    let points: Vec<(f64, &Values)> =
+        [(0.0, first)].into_iter().chain(of_arm.map(|((_, budget), values)| (f64::from(*budget), values))).collect();
     let (_, last) = points.last()?;
     let mut found = Values::new();
     for (key, seeds) in last.iter() {
@@ -288,6 +288,8 @@ mod tests {
         let areas: Vec<_> = summary.arms.iter().map(|arm| arm.area.map(|area| area.mean)).collect();
         assert_eq!(areas, [Some(0.625), Some(0.625)]);
         assert_eq!(minus(&summary.arms[1].differences, "random"), Some((0.0, 1)));
+        let turned = |of: Interval| Interval { mean: -of.mean, low: -of.high, high: -of.low };
+        assert_eq!(summary.rows[2].differences["uga"].0, turned(summary.rows[4].differences["random"].0));
 
         // A field of which a point is missing is in no area.
         cells[4].sites[0].fields[0].dice = None;
