@@ -69,12 +69,11 @@ impl World<'_> {
                 |asked: &Asked| cut(&site.fields[asked.field].image, &site.fields[asked.field].labels, asked.patch);
             asked.iter().map(cut).collect()
         };
-        images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
-        if images.is_empty() {
-            return images;
+        let labelled = |image: &TrainingImage| image.labels.as_raw().iter().any(|&label| label != UNLABELLED);
+        images.retain(labelled);
+        if !images.is_empty() {
+            images.extend(rehearsed.into_iter().filter(labelled));
         }
-        images.extend(rehearsed);
-        images.retain(|image| image.labels.as_raw().iter().any(|&label| label != UNLABELLED));
         images
     }
 

@@ -61,16 +61,23 @@ pub(super) fn sites(body: &mut String, summary: &Summary) {
     });
 }
 
-/// A table with a line an arm and budget, and what `of` gives in the columns after those two.
+/// A table with a line an arm and budget, and the HTML that `of` gives in the columns after those two.
 fn by_row(body: &mut String, rows: &[&Row], headings: &[&str], of: impl Fn(&Row) -> Vec<String>) {
-    body.push_str("<div class=\"dense\"><table><thead><tr><th>arm</th><th>budget</th>");
+    let headings: Vec<&str> = ["arm", "budget"].iter().chain(headings).copied().collect();
+    let key = |row: &Row| [escape(&row.arm), row.budget.to_string()];
+    table(body, &headings, rows.iter().map(|row| key(row).into_iter().chain(of(row)).collect()));
+}
+
+/// A table; headings are text, cells HTML.
+fn table(body: &mut String, headings: &[&str], lines: impl Iterator<Item = Vec<String>>) {
+    body.push_str("<div class=\"dense\"><table><thead><tr>");
     for heading in headings {
         let _ = write!(body, "<th>{}</th>", escape(heading));
     }
     body.push_str("</tr></thead><tbody>\n");
-    for row in rows {
-        let _ = write!(body, "<tr><td>{}</td><td>{}</td>", escape(&row.arm), row.budget);
-        for cell in of(row) {
+    for line in lines {
+        body.push_str("<tr>");
+        for cell in line {
             let _ = write!(body, "<td>{cell}</td>");
         }
         body.push_str("</tr>\n");
@@ -91,19 +98,12 @@ pub(super) fn differences(body: &mut String, summary: &Summary) {
     let mut arms: Vec<&ArmSummary> = summary.arms.iter().filter(|arm| arm.area.is_some()).collect();
     arms.sort_by(|a, b| b.mean_area().total_cmp(&a.mean_area()));
     body.push_str("<p>Mean Dice over budgets, the area under the curve:</p>\n");
-    body.push_str("<div class=\"dense\"><table><thead><tr><th>arm</th><th>area</th>");
-    for heading in headings {
-        let _ = write!(body, "<th>{heading}</th>");
-    }
-    body.push_str("</tr></thead><tbody>\n");
-    for arm in arms {
-        let _ = write!(body, "<tr><td>{}</td><td>{}</td>", escape(&arm.arm), broken(&interval(arm.area, 3)));
-        for cell in told(&arm.differences) {
-            let _ = write!(body, "<td>{cell}</td>");
-        }
-        body.push_str("</tr>\n");
-    }
-    body.push_str("</tbody></table></div>\n");
+    let headings: Vec<&str> = ["arm", "area"].into_iter().chain(headings).collect();
+    let line = |arm: &ArmSummary| {
+        let key = [escape(&arm.arm), broken(&interval(arm.area, 3))];
+        key.into_iter().chain(told(&arm.differences)).collect()
+    };
+    table(body, &headings, arms.into_iter().map(line));
 }
 
 /// A difference, in bold if it leaves out 0 over enough seeds.
