@@ -65,8 +65,8 @@ const DICE_CAPTION: &str = "Dice on slides that nobody learned from: 1 is a perf
 const PATCHES_CAPTION: &str = "For each hospital, the least certain patch of its first and of its last round: the \
     tissue, what the ensemble drew, where it was unsure, and the correction. Under each: mean uncertainty, and Dice of \
     the drawing before it was corrected.";
-const SCATTER_CAPTION: &str = "Every patch that was asked for. Only asked patches have a correction, and they are the \
-    uncertain ones, so the range to the left is missing and the correlation is weaker than over whole slides.";
+const SCATTER_CAPTION: &str = "Every patch that was asked for. Only asked patches have a correction, and under most rules \
+    they are uncertain ones, so the range to the left is thin and the correlation is weaker than over whole slides.";
 
 pub(crate) fn section(body: &mut String, title: &str, paragraphs: &[String]) {
     let _ = writeln!(body, "<h2>{}</h2>", escape(title));
@@ -108,6 +108,8 @@ fn head(body: &mut String, story: &Story) {
     let _ = writeln!(body, "<p class=\"sub\">{}</p>", escape(&sub));
     let asked = match plan.acquisition.score {
         Score::Random => "picked at random in the tissue",
+        Score::ForegroundRandom => "picked at random, most of them in what it calls foreground and at its border",
+        Score::ClaspPe => "drawn by how unsure it was, most of them class by class",
         _ => "that it was least sure about",
     };
     let first = match plan.members {
