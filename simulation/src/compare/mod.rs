@@ -110,19 +110,22 @@ fn compute(
         .flat_map(|&(seed, fold)| wanted.iter().map(move |&(trial, budget)| named(seed, fold, trial, budget)));
     folder.keep_request(&Request { command: command.to_owned(), cells: all.collect() })?;
     let bar = console.stage("cells", (worlds.len() * wanted.len()) as u64);
+    let mut left = Vec::new();
     for &(seed, fold) in &worlds {
-        let mut world: Option<World<'_>> = None;
+        let mut cells = Vec::new();
         for &(trial, budget) in &wanted {
             let name = named(seed, fold, trial, budget);
-            if folder.cell(&name)?.is_some() {
-                bar.skip(1);
-                continue;
+            match folder.cell(&name)? {
+                Some(_) => bar.skip(1),
+                None => cells.push((name, trial, budget)),
             }
-            if world.is_none() {
-                let first = first_ensemble(folder, setting, seed, fold, options.folds)?;
-                world = Some(World::new(setting, seed, fold, options.folds, first));
-            }
-            let Some(world) = &world else { continue };
+        }
+        left.push((seed, fold, cells));
+    }
+    for (seed, fold, cells) in left.into_iter().filter(|(.., cells)| !cells.is_empty()) {
+        let first = first_ensemble(folder, setting, seed, fold, options.folds)?;
+        let world = World::new(setting, seed, fold, options.folds, first);
+        for (name, trial, budget) in cells {
             let cell = match trial {
                 None => world.baseline()?,
                 Some(trial) => world.cell(trial, budget)?,
