@@ -93,8 +93,10 @@ impl Update {
             return Err(Invalid::new("update.weight", format!("{} is outside {range:?}", self.weight)));
         }
         let m = &self.metrics;
-        let dice = [m.dice_before_correction, m.control_dice].map(|dice| dice.unwrap_or(0.0));
-        let numbers = [m.mean_uncertainty, dice[0], dice[1], m.loss_first, m.loss_last];
+        if [m.dice_before_correction, m.control_dice].iter().flatten().any(|dice| !(0.0..=1.0).contains(dice)) {
+            return Err(Invalid::new("update.metrics", "a Dice is not between 0 and 1"));
+        }
+        let numbers = [m.mean_uncertainty, m.loss_first, m.loss_last];
         if numbers.iter().any(|n| !n.is_finite()) {
             return Err(Invalid::new("update.metrics", "a number is not finite"));
         }

@@ -1,7 +1,7 @@
 //! What an operator sees of sites and studies. The server fills these, the client and its tables read them; `rpc::convert`
 //! carries them over the wire.
 
-use consilium_common::messages::Stage;
+use consilium_common::messages::{Stage, UpdateMetrics};
 use consilium_common::{Digest, GenerationNumber, RoundNumber, SiteId, StudyId, Timestamp};
 use serde::Serialize;
 
@@ -103,6 +103,19 @@ pub struct GenerationView {
     pub evaluations: Vec<SiteEvaluation>,
 }
 
+/// What a site said with an update that was accepted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UpdateView {
+    /// The round that the update is of.
+    pub round: RoundNumber,
+    /// The site.
+    pub site: SiteId,
+    /// The weight that it asked for; 0 for a pass.
+    pub weight: f64,
+    /// How the update came about, in numbers.
+    pub metrics: UpdateMetrics,
+}
+
 /// All that is to be seen of a study.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StudyView {
@@ -114,6 +127,8 @@ pub struct StudyView {
     pub sites: Vec<SiteProgress>,
     /// Its published generations, in order.
     pub generations: Vec<GenerationView>,
+    /// The accepted updates, by round and site.
+    pub updates: Vec<UpdateView>,
     /// Rounds that published nothing, in order, with the reason.
     pub rejected: Vec<(RoundNumber, String)>,
     /// How it ended; empty while it runs.

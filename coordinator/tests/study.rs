@@ -65,6 +65,9 @@ async fn a_study_from_creation_to_export() {
     assert_eq!(view.summary.phase, "finished");
     let dices: Vec<_> = view.generations.iter().map(|g| g.evaluations[0].mean_dice).collect();
     assert_eq!(dices, [Some(0.5), Some(0.75)]);
+    let [said] = &view.updates[..] else { panic!("{:?}", view.updates) };
+    assert_eq!((said.round.0, said.site.as_str(), said.weight), (1, "a", 3.0));
+    assert_eq!(said.metrics, update.metrics);
 
     let out = tempfile::tempdir().unwrap();
     for _ in 0..2 {

@@ -125,25 +125,45 @@ impl TryFrom<v1::ReportProgressRequest> for Progress {
     }
 }
 
+impl From<&UpdateMetrics> for v1::UpdateMetrics {
+    fn from(m: &UpdateMetrics) -> Self {
+        Self {
+            slides_scanned: m.slides_scanned,
+            patches_corrected: m.patches_corrected,
+            patches_trained: m.patches_trained,
+            mean_uncertainty: m.mean_uncertainty,
+            dice_before_correction: m.dice_before_correction,
+            loss_first: m.loss_first,
+            loss_last: m.loss_last,
+            control_dice: m.control_dice,
+        }
+    }
+}
+
+impl From<v1::UpdateMetrics> for UpdateMetrics {
+    fn from(m: v1::UpdateMetrics) -> Self {
+        Self {
+            slides_scanned: m.slides_scanned,
+            patches_corrected: m.patches_corrected,
+            patches_trained: m.patches_trained,
+            mean_uncertainty: m.mean_uncertainty,
+            dice_before_correction: m.dice_before_correction,
+            loss_first: m.loss_first,
+            loss_last: m.loss_last,
+            control_dice: m.control_dice,
+        }
+    }
+}
+
 impl From<&Update> for v1::SubmitRequest {
     fn from(update: &Update) -> Self {
-        let m = &update.metrics;
         Self {
             study_id: update.study.to_string(),
             round: update.round.0,
             base_manifest_digest: bytes(&update.base),
             weight: update.weight,
             member_digests: update.members.iter().map(bytes).collect(),
-            metrics: Some(v1::UpdateMetrics {
-                slides_scanned: m.slides_scanned,
-                patches_corrected: m.patches_corrected,
-                patches_trained: m.patches_trained,
-                mean_uncertainty: m.mean_uncertainty,
-                dice_before_correction: m.dice_before_correction,
-                loss_first: m.loss_first,
-                loss_last: m.loss_last,
-                control_dice: m.control_dice,
-            }),
+            metrics: Some((&update.metrics).into()),
         }
     }
 }
@@ -155,23 +175,14 @@ impl TryFrom<v1::SubmitRequest> for Update {
         if request.member_digests.len() > limits::MAX_MEMBERS {
             return Err(Invalid::new("update.members", format!("more than {} deltas", limits::MAX_MEMBERS)));
         }
-        let m = request.metrics.ok_or_else(|| Invalid::new("update.metrics", "is missing"))?;
+        let metrics = request.metrics.ok_or_else(|| Invalid::new("update.metrics", "is missing"))?;
         Ok(Self {
             study: request.study_id.parse()?,
             round: RoundNumber(request.round),
             base: digest_from(&request.base_manifest_digest)?,
             weight: request.weight,
             members: request.member_digests.iter().map(|d| digest_from(d)).collect::<Result<_, _>>()?,
-            metrics: UpdateMetrics {
-                slides_scanned: m.slides_scanned,
-                patches_corrected: m.patches_corrected,
-                patches_trained: m.patches_trained,
-                mean_uncertainty: m.mean_uncertainty,
-                dice_before_correction: m.dice_before_correction,
-                loss_first: m.loss_first,
-                loss_last: m.loss_last,
-                control_dice: m.control_dice,
-            },
+            metrics: metrics.into(),
         })
     }
 }

@@ -187,6 +187,26 @@ fn a_revoked_site_is_no_longer_waited_for_and_its_update_is_withdrawn() {
 }
 
 #[test]
+fn an_update_with_an_impossible_figure_is_refused() {
+    let plan = plan(1, 1, None);
+    let mut s = study(&plan, &["a"]);
+    evaluate_all(&plan, &mut s, 0.5);
+    let with = |change: fn(&mut UpdateMetrics)| {
+        let mut update = update(&s, "first");
+        change(&mut update.metrics);
+        step(&plan, &s, Event::Submitted(site("a"), update), at(2)).map_err(|refused| refused.code).map(|_| ())
+    };
+    assert_eq!(with(|m| m.control_dice = Some(1.0)), Ok(()));
+    for change in [
+        (|m| m.control_dice = Some(1.5)) as fn(&mut UpdateMetrics),
+        |m| m.dice_before_correction = Some(f64::NAN),
+        |m| m.loss_last = f64::INFINITY,
+    ] {
+        assert_eq!(with(change), Err(ErrorCode::InvalidInput));
+    }
+}
+
+#[test]
 fn a_late_evaluation_is_recorded_and_a_stale_one_refused() {
     let plan = plan(1, 1, Some(10));
     let mut s = study(&plan, &["a", "b"]);

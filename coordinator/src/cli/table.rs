@@ -4,7 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use consilium_common::Timestamp;
 use consilium_common::messages::Stage;
 
-use crate::view::{GenerationView, SiteProgress, StudySummary, StudyView};
+use crate::view::{GenerationView, SiteProgress, StudySummary, StudyView, UpdateView};
 
 /// One row.
 pub(super) type Cells = Vec<String>;
@@ -66,6 +66,11 @@ pub(super) fn study(view: &StudyView, now: Timestamp) -> String {
         let rows = view.generations.iter().map(generation_row);
         parts.push(render(&["generation", "round", "mean Dice", "by site", "manifest"], rows));
     }
+    if !view.updates.is_empty() {
+        let rows = view.updates.chunk_by(|a, b| a.round == b.round).map(round_row);
+        let by_site = "by site: corrected, Dice asked, control";
+        parts.push(render(&["round", "corrected", "Dice asked", "control", by_site], rows));
+    }
     for (round, reason) in &view.rejected {
         parts.push(format!("round {round} published nothing: {reason}"));
     }
@@ -97,15 +102,35 @@ fn progress(stage: Stage, done: u64, total: u64) -> String {
 }
 
 fn generation_row(generation: &GenerationView) -> Cells {
-    let dices: Vec<f64> = generation.evaluations.iter().filter_map(|e| e.mean_dice).collect();
-    let mean =
-        if dices.is_empty() { "-".into() } else { format!("{:.3}", dices.iter().sum::<f64>() / dices.len() as f64) };
-    let by_site = generation.evaluations.iter().map(|e| {
-        let dice = e.mean_dice.map_or_else(|| "-".into(), |dice| format!("{dice:.3}"));
-        format!("{} {dice}", e.site)
-    });
+    let mean = dice(mean(generation.evaluations.iter().filter_map(|e| e.mean_dice)));
+    let by_site = generation.evaluations.iter().map(|e| format!("{} {}", e.site, dice(e.mean_dice)));
     let by_site = by_site.collect::<Vec<_>>().join(", ");
     vec![generation.generation.to_string(), generation.round.to_string(), mean, by_site, generation.manifest.short()]
+}
+
+/// A round by what was corrected in it. Its Dice are those of the generation before it, over the patches that the rule asked
+/// for and over those drawn at random.
+fn round_row(updates: &[UpdateView]) -> Cells {
+    let asked = |update: &UpdateView| update.metrics.dice_before_correction;
+    let control = |update: &UpdateView| update.metrics.control_dice;
+    let by_site = updates.iter().map(|update| {
+        let corrected = update.metrics.patches_corrected;
+        format!("{} {corrected}, {}, {}", update.site, dice(asked(update)), dice(control(update)))
+    });
+    let by_site = by_site.collect::<Vec<_>>().join("; ");
+    let corrected: u64 = updates.iter().map(|update| u64::from(update.metrics.patches_corrected)).sum();
+    let mean = |of: fn(&UpdateView) -> Option<f64>| dice(mean(updates.iter().filter_map(of)));
+    let round = updates.first().map_or_else(String::new, |update| update.round.to_string());
+    vec![round, corrected.to_string(), mean(asked), mean(control), by_site]
+}
+
+fn mean(dices: impl Iterator<Item = f64>) -> Option<f64> {
+    let dices: Vec<f64> = dices.collect();
+    (!dices.is_empty()).then(|| dices.iter().sum::<f64>() / dices.len() as f64)
+}
+
+fn dice(dice: Option<f64>) -> String {
+    dice.map_or_else(|| "-".into(), |dice| format!("{dice:.3}"))
 }
 
 /// All studies, one line each.

@@ -1,9 +1,9 @@
 use clap::CommandFactory;
-use consilium_common::messages::Stage;
+use consilium_common::messages::{Stage, UpdateMetrics};
 use consilium_common::{Digest, GenerationNumber, RoundNumber, Timestamp};
 
 use super::*;
-use crate::view::{GenerationView, SiteEvaluation, SiteProgress, StudySummary, StudyView};
+use crate::view::{GenerationView, SiteEvaluation, SiteProgress, StudySummary, StudyView, UpdateView};
 
 fn help(path: &[&str]) -> String {
     let mut root = Cli::command().term_width(100);
@@ -41,6 +41,20 @@ fn a_status_says_for_whom_it_waits() {
         stage,
         last_seen: seen,
     };
+    let said = |name: &str, weight, control_dice: Option<f64>| UpdateView {
+        round: RoundNumber(1),
+        site: name.parse().unwrap(),
+        weight,
+        metrics: UpdateMetrics {
+            patches_corrected: 10,
+            patches_trained: 8,
+            dice_before_correction: control_dice.map(|dice| dice - 0.125),
+            control_dice,
+            loss_first: 0.75,
+            loss_last: 0.5,
+            ..UpdateMetrics::default()
+        },
+    };
     let view = StudyView {
         summary: StudySummary {
             study: "tumour".parse().unwrap(),
@@ -67,6 +81,7 @@ fn a_status_says_for_whom_it_waits() {
                 SiteEvaluation { site: "hospital-b".parse().unwrap(), slides: 0, mean_dice: None, ece: None },
             ],
         }],
+        updates: vec![said("hospital-a", 1.0, Some(0.625)), said("hospital-b", 0.0, None)],
         rejected: vec![(RoundNumber(1), "Dice falls by more than 0.02: hospital-a fell from 0.500 to 0.400".into())],
         outcome: String::new(),
     };

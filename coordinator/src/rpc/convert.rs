@@ -4,7 +4,9 @@ use consilium_common::messages::Stage;
 use consilium_common::{GenerationNumber, Invalid, RoundNumber, Timestamp};
 use consilium_proto::{digest_from, v1};
 
-use crate::view::{GenerationView, SiteEvaluation, SiteProgress, SiteView, Standing, StudySummary, StudyView};
+use crate::view::{
+    GenerationView, SiteEvaluation, SiteProgress, SiteView, Standing, StudySummary, StudyView, UpdateView,
+};
 
 const STANDINGS: [(Standing, v1::SiteStanding); 3] = [
     (Standing::Invited, v1::SiteStanding::Invited),
@@ -142,6 +144,30 @@ impl TryFrom<v1::GenerationRecord> for GenerationView {
     }
 }
 
+impl From<UpdateView> for v1::SiteUpdate {
+    fn from(view: UpdateView) -> Self {
+        Self {
+            round: view.round.0,
+            site_id: view.site.to_string(),
+            weight: view.weight,
+            metrics: Some((&view.metrics).into()),
+        }
+    }
+}
+
+impl TryFrom<v1::SiteUpdate> for UpdateView {
+    type Error = Invalid;
+    fn try_from(update: v1::SiteUpdate) -> Result<Self, Invalid> {
+        let metrics = update.metrics.ok_or_else(|| Invalid::new("update.metrics", "is missing"))?;
+        Ok(Self {
+            round: RoundNumber(update.round),
+            site: update.site_id.parse()?,
+            weight: update.weight,
+            metrics: metrics.into(),
+        })
+    }
+}
+
 impl From<StudyView> for v1::GetStudyResponse {
     fn from(view: StudyView) -> Self {
         let rejected = |(round, reason): (RoundNumber, String)| v1::RejectedRound { round: round.0, reason };
@@ -150,6 +176,7 @@ impl From<StudyView> for v1::GetStudyResponse {
             plan_digest: view.plan.as_bytes().to_vec(),
             sites: view.sites.into_iter().map(Into::into).collect(),
             generations: view.generations.into_iter().map(Into::into).collect(),
+            updates: view.updates.into_iter().map(Into::into).collect(),
             rejected: view.rejected.into_iter().map(rejected).collect(),
             outcome: view.outcome,
         }
@@ -165,6 +192,7 @@ impl TryFrom<v1::GetStudyResponse> for StudyView {
             plan: digest_from(&response.plan_digest)?,
             sites: response.sites.into_iter().map(TryInto::try_into).collect::<Result<_, Invalid>>()?,
             generations: response.generations.into_iter().map(TryInto::try_into).collect::<Result<_, Invalid>>()?,
+            updates: response.updates.into_iter().map(TryInto::try_into).collect::<Result<_, Invalid>>()?,
             rejected: response.rejected.into_iter().map(|r| (RoundNumber(r.round), r.reason)).collect(),
             outcome: response.outcome,
         })

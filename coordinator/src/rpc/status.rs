@@ -8,7 +8,9 @@ use super::Context;
 use crate::engine::Entry;
 use crate::error::Result;
 use crate::store::{History, SiteRow};
-use crate::view::{GenerationView, SiteEvaluation, SiteProgress, SiteView, Standing, StudySummary, StudyView};
+use crate::view::{
+    GenerationView, SiteEvaluation, SiteProgress, SiteView, Standing, StudySummary, StudyView, UpdateView,
+};
 
 impl Context {
     /// A study in one line.
@@ -49,7 +51,14 @@ impl Context {
             evaluations: publication.evaluations.iter().map(|(site, report)| evaluation(site, report)).collect(),
         });
         let generations = generations.collect();
-        Ok(StudyView { summary, plan: entry.state.plan, sites, generations, rejected: history.rejections, outcome })
+        let updates = self.intake.store.updates(&entry.state.id).await?.into_iter().map(|(site, update)| UpdateView {
+            round: update.round,
+            site,
+            weight: update.weight,
+            metrics: update.metrics,
+        });
+        let (plan, updates, rejected) = (entry.state.plan, updates.collect(), history.rejections);
+        Ok(StudyView { summary, plan, sites, generations, updates, rejected, outcome })
     }
 
     /// A site as it stands.

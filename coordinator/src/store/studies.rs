@@ -136,6 +136,22 @@ impl Store {
         })
     }
 
+    /// The accepted updates of a study, by round and site.
+    pub(crate) async fn updates(&self, study: &StudyId) -> Result<Vec<(SiteId, Update)>> {
+        let doing = "reading the updates of a study";
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT site, body FROM updates WHERE study = ? ORDER BY round, site")
+                .bind(study.as_str())
+                .fetch_all(&self.pool)
+                .await
+                .doing(doing)?;
+        let parse = |(site, body): &(String, String)| {
+            let site = site.parse().map_err(|e| damaged(doing, e))?;
+            Ok((site, serde_json::from_str(body).map_err(|e| damaged(doing, e))?))
+        };
+        rows.iter().map(parse).collect()
+    }
+
     /// The studies whose sites may download this blob.
     pub(crate) async fn studies_with_blob(&self, digest: &Digest) -> Result<Vec<StudyId>> {
         let doing = "looking up a blob";

@@ -89,6 +89,6 @@ pub(crate) fn update(order: &WorkOrder, members: usize, delta: Digest) -> Update
         base: order.manifest,
         weight: 3.0,
         members: vec![delta; members],
-        metrics: UpdateMetrics::default(),
+        metrics: UpdateMetrics { patches_corrected: 3, control_dice: Some(0.25), ..UpdateMetrics::default() },
     }
 }
