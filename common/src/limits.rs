@@ -22,6 +22,8 @@ pub const MAX_CONVS: usize = 16;
 pub const MAX_TILE_PX: u32 = 4096;
 /// Sites of one study.
 pub const MAX_SITES: usize = 4096;
+/// Updates of which a study's status tells, the newest whole rounds: a message of 4 MiB holds many more.
+pub const MAX_STATUS_UPDATES: usize = 5_000;
 /// Rounds of one study.
 pub const MAX_ROUNDS: u32 = 10_000;
 /// Patches that one round may ask of one site: far beyond what a pathologist corrects in a day.

@@ -103,7 +103,7 @@ pub struct GenerationView {
     pub evaluations: Vec<SiteEvaluation>,
 }
 
-/// What a site said with an update that was accepted.
+/// What a site said with an update that was accepted and not withdrawn with its site.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UpdateView {
     /// The round that the update is of.
@@ -127,7 +127,7 @@ pub struct StudyView {
     pub sites: Vec<SiteProgress>,
     /// Its published generations, in order.
     pub generations: Vec<GenerationView>,
-    /// The accepted updates, by round and site.
+    /// The accepted updates of the newest rounds, by round and site.
     pub updates: Vec<UpdateView>,
     /// Rounds that published nothing, in order, with the reason.
     pub rejected: Vec<(RoundNumber, String)>,

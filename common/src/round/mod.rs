@@ -163,6 +163,13 @@ pub enum Effect {
         /// Why.
         reason: String,
     },
+    /// Write down that an update which was accepted is not part of its round: its site left before.
+    RecordWithdrawal {
+        /// The round.
+        round: RoundNumber,
+        /// The site.
+        site: SiteId,
+    },
     /// Compute the candidate, then say `Aggregated` or `AggregationFailed`. Idempotent: asked again after a restart.
     Aggregate(AggregationOrder),
 }

@@ -31,7 +31,7 @@ pub fn step(plan: &Plan, study: &Study, event: Event, now: Timestamp) -> Stepped
         Event::AggregationFailed(round, reason) => {
             aggregation_failed(plan, &mut next, round, &reason, now, &mut effects)
         }
-        Event::Removed(site) => removed(&mut next, &site),
+        Event::Removed(site) => removed(&mut next, &site, &mut effects),
         Event::Tick => Verdict::Repeated,
         Event::Abort(reason) => abort(&mut next, &reason, now)?,
     };
@@ -159,11 +159,13 @@ fn aggregation_failed(
     Verdict::Accepted
 }
 
-fn removed(study: &mut Study, site: &SiteId) -> Verdict {
+fn removed(study: &mut Study, site: &SiteId, effects: &mut Vec<Effect>) -> Verdict {
     study.sites.remove(site);
     // An update that was accepted in good standing is withdrawn with the site as long as nothing was computed from it.
-    if let Phase::Collecting { updates, .. } = &mut study.phase {
-        updates.remove(site);
+    if let Phase::Collecting { round, updates, .. } = &mut study.phase
+        && updates.remove(site).is_some()
+    {
+        effects.push(Effect::RecordWithdrawal { round: *round, site: site.clone() });
     }
     if let Phase::Evaluating { evaluations, .. } = &mut study.phase {
         evaluations.remove(site);

@@ -178,7 +178,8 @@ fn a_revoked_site_is_no_longer_waited_for_and_its_update_is_withdrawn() {
         let u = update(&s, name);
         go(&plan, &mut s, Event::Submitted(site(name), u), at(2));
     }
-    go(&plan, &mut s, Event::Removed(site("b")), at(3));
+    let withdrawn = Effect::RecordWithdrawal { round: RoundNumber(1), site: site("b") };
+    assert_eq!(go(&plan, &mut s, Event::Removed(site("b")), at(3)), [withdrawn]);
     let effects = go(&plan, &mut s, Event::Removed(site("c")), at(3));
     let [Effect::Aggregate(order)] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!(order.contributions.len(), 1);
@@ -196,9 +197,12 @@ fn an_update_with_an_impossible_figure_is_refused() {
         change(&mut update.metrics);
         step(&plan, &s, Event::Submitted(site("a"), update), at(2)).map_err(|refused| refused.code).map(|_| ())
     };
-    assert_eq!(with(|m| m.control_dice = Some(1.0)), Ok(()));
+    assert_eq!(with(|m| (m.control_dice, m.dice_before_correction) = (Some(1.0), Some(0.0))), Ok(()));
     for change in [
         (|m| m.control_dice = Some(1.5)) as fn(&mut UpdateMetrics),
+        |m| m.control_dice = Some(-0.5),
+        |m| m.patches_corrected = u32::MAX,
+        |m| m.mean_uncertainty = -1.0,
         |m| m.dice_before_correction = Some(f64::NAN),
         |m| m.loss_last = f64::INFINITY,
     ] {

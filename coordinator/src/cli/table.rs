@@ -40,7 +40,7 @@ fn span(seconds: u64) -> String {
     }
 }
 
-/// A study with its sites, generations and rejected rounds.
+/// A study with its sites, generations, corrections and rejected rounds.
 pub(super) fn study(view: &StudyView, now: Timestamp) -> String {
     let s = &view.summary;
     let mut parts = vec![format!(
@@ -69,7 +69,7 @@ pub(super) fn study(view: &StudyView, now: Timestamp) -> String {
     if !view.updates.is_empty() {
         let rows = view.updates.chunk_by(|a, b| a.round == b.round).map(round_row);
         let by_site = "by site: corrected, Dice asked, control";
-        parts.push(render(&["round", "corrected", "Dice asked", "control", by_site], rows));
+        parts.push(render(&["round", "corrected", "mean Dice asked", "mean control", by_site], rows));
     }
     for (round, reason) in &view.rejected {
         parts.push(format!("round {round} published nothing: {reason}"));
@@ -102,34 +102,38 @@ fn progress(stage: Stage, done: u64, total: u64) -> String {
 }
 
 fn generation_row(generation: &GenerationView) -> Cells {
-    let mean = dice(mean(generation.evaluations.iter().filter_map(|e| e.mean_dice)));
-    let by_site = generation.evaluations.iter().map(|e| format!("{} {}", e.site, dice(e.mean_dice)));
+    let mean = shown(mean_dice(generation.evaluations.iter().filter_map(|e| e.mean_dice)));
+    let by_site = generation.evaluations.iter().map(|e| format!("{} {}", e.site, shown(e.mean_dice)));
     let by_site = by_site.collect::<Vec<_>>().join(", ");
     vec![generation.generation.to_string(), generation.round.to_string(), mean, by_site, generation.manifest.short()]
 }
 
 /// A round by what was corrected in it. Its Dice are those of the generation before it, over the patches that the rule asked
-/// for and over those drawn at random.
+/// for and over those drawn at random, which are among the corrected; where sites have both, the means are over those.
 fn round_row(updates: &[UpdateView]) -> Cells {
     let asked = |update: &UpdateView| update.metrics.dice_before_correction;
     let control = |update: &UpdateView| update.metrics.control_dice;
     let by_site = updates.iter().map(|update| {
         let corrected = update.metrics.patches_corrected;
-        format!("{} {corrected}, {}, {}", update.site, dice(asked(update)), dice(control(update)))
+        format!("{} {corrected}, {}, {}", update.site, shown(asked(update)), shown(control(update)))
     });
     let by_site = by_site.collect::<Vec<_>>().join("; ");
     let corrected: u64 = updates.iter().map(|update| u64::from(update.metrics.patches_corrected)).sum();
-    let mean = |of: fn(&UpdateView) -> Option<f64>| dice(mean(updates.iter().filter_map(of)));
+    let has_both = |update: &&UpdateView| asked(update).and(control(update)).is_some();
+    let any = updates.iter().any(|update| has_both(&update));
+    let counted: Vec<&UpdateView> = updates.iter().filter(|update| !any || has_both(update)).collect();
+    let asked = mean_dice(counted.iter().filter_map(|update| asked(update)));
+    let control = mean_dice(counted.iter().filter_map(|update| control(update)));
     let round = updates.first().map_or_else(String::new, |update| update.round.to_string());
-    vec![round, corrected.to_string(), mean(asked), mean(control), by_site]
+    vec![round, corrected.to_string(), shown(asked), shown(control), by_site]
 }
 
-fn mean(dices: impl Iterator<Item = f64>) -> Option<f64> {
+fn mean_dice(dices: impl Iterator<Item = f64>) -> Option<f64> {
     let dices: Vec<f64> = dices.collect();
     (!dices.is_empty()).then(|| dices.iter().sum::<f64>() / dices.len() as f64)
 }
 
-fn dice(dice: Option<f64>) -> String {
+fn shown(dice: Option<f64>) -> String {
     dice.map_or_else(|| "-".into(), |dice| format!("{dice:.3}"))
 }
 

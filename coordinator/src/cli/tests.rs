@@ -41,14 +41,14 @@ fn a_status_says_for_whom_it_waits() {
         stage,
         last_seen: seen,
     };
-    let said = |name: &str, weight, control_dice: Option<f64>| UpdateView {
-        round: RoundNumber(1),
+    let said = |round, name: &str, asked, control_dice| UpdateView {
+        round: RoundNumber(round),
         site: name.parse().unwrap(),
-        weight,
+        weight: 1.0,
         metrics: UpdateMetrics {
             patches_corrected: 10,
             patches_trained: 8,
-            dice_before_correction: control_dice.map(|dice| dice - 0.125),
+            dice_before_correction: asked,
             control_dice,
             loss_first: 0.75,
             loss_last: 0.5,
@@ -81,7 +81,14 @@ fn a_status_says_for_whom_it_waits() {
                 SiteEvaluation { site: "hospital-b".parse().unwrap(), slides: 0, mean_dice: None, ece: None },
             ],
         }],
-        updates: vec![said("hospital-a", 1.0, Some(0.625)), said("hospital-b", 0.0, None)],
+        updates: vec![
+            said(1, "hospital-a", Some(0.5), Some(0.625)),
+            said(1, "hospital-b", Some(0.25), None),
+            said(1, "hospital-c", Some(0.375), Some(0.875)),
+            said(2, "hospital-a", Some(0.5), None),
+            said(2, "hospital-b", Some(0.75), None),
+            said(2, "hospital-c", None, None),
+        ],
         rejected: vec![(RoundNumber(1), "Dice falls by more than 0.02: hospital-a fell from 0.500 to 0.400".into())],
         outcome: String::new(),
     };

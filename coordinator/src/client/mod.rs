@@ -21,6 +21,9 @@ use crate::error::{CoordinatorError, Result, While};
 use crate::identity::{CA_CERT, OPERATOR_CERT, OPERATOR_KEY};
 use crate::view::{InvitationView, SiteView, StudySummary, StudyView};
 
+/// Bytes of an answer: the status of a study with as many sites and rounds as there may be is a few MiB.
+const MAX_ANSWER: usize = 64 << 20;
+
 /// Where the coordinator is and who calls it.
 #[derive(Clone, Debug)]
 pub struct OperatorConfig {
@@ -87,7 +90,7 @@ impl OperatorClient {
     }
 
     fn wire(&self) -> Wire<Channel> {
-        Wire::new(self.channel.clone())
+        Wire::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Makes a one-time token for a site; `valid_s` 0 takes the coordinator's default.

@@ -199,6 +199,7 @@ impl Engine {
                     warn!(study = %id, %round, reason, "round rejected");
                     records.push(Record::Rejection { round, reason });
                 }
+                Effect::RecordWithdrawal { round, site } => records.push(Record::Withdrawal { round, site }),
                 Effect::Aggregate(order) => orders.push(order),
             }
         }

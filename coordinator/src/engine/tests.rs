@@ -198,6 +198,40 @@ async fn a_revoked_site_leaves_the_study_even_if_the_crash_came_first() {
 }
 
 #[tokio::test]
+async fn what_sites_said_is_told_of_whole_rounds_and_not_of_a_site_that_left() {
+    let (_dir, house) = house().await;
+    let plan = plan(2, None);
+    let base = house.create(&plan, &["a", "b", "c"]).await;
+    for name in ["a", "b", "c"] {
+        house.report(name, 0, base, 0.5).await;
+    }
+    house.until("collecting").await;
+    for name in ["a", "b"] {
+        let update = house.update(&plan, name, 1, base, 3.0).await;
+        house.intake.submit(site(name), update).await.unwrap();
+    }
+    let said = async |most| -> Vec<(u32, String)> {
+        let said = house.store.said(&study(), most).await.unwrap();
+        said.into_iter().map(|said| (said.round.0, said.site.to_string())).collect()
+    };
+    let of = |round: u32, name: &str| (round, name.to_owned());
+    assert_eq!(said(9).await, [of(1, "a"), of(1, "b")]);
+    house.engine.remove_site(&site("b")).await.unwrap();
+    assert_eq!(said(9).await, [of(1, "a")], "nothing was computed from it");
+    let update = house.update(&plan, "c", 1, base, 3.0).await;
+    house.intake.submit(site("c"), update).await.unwrap();
+    let next = candidate(&house.until("evaluating").await);
+    for name in ["a", "c"] {
+        house.report(name, 1, next, 0.5).await;
+    }
+    house.until("collecting").await;
+    let update = house.update(&plan, "c", 2, next, 3.0).await;
+    house.intake.submit(site("c"), update).await.unwrap();
+    assert_eq!(said(3).await, [of(1, "a"), of(1, "c"), of(2, "c")]);
+    assert_eq!(said(2).await, [of(2, "c")], "the older round would be here in part");
+}
+
+#[tokio::test]
 async fn a_study_is_created_once_and_only_from_what_fits() {
     let (_dir, house) = house().await;
     let plan = plan(1, None);

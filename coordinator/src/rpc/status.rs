@@ -2,12 +2,12 @@
 //! the signs of life.
 
 use consilium_common::round::{Outcome, Phase, phase_name, waiting_for};
-use consilium_common::{GenerationNumber, RoundNumber, SiteId, Timestamp};
+use consilium_common::{GenerationNumber, RoundNumber, SiteId, Timestamp, limits};
 
 use super::Context;
 use crate::engine::Entry;
 use crate::error::Result;
-use crate::store::{History, SiteRow};
+use crate::store::{History, Said, SiteRow};
 use crate::view::{
     GenerationView, SiteEvaluation, SiteProgress, SiteView, Standing, StudySummary, StudyView, UpdateView,
 };
@@ -51,13 +51,9 @@ impl Context {
             evaluations: publication.evaluations.iter().map(|(site, report)| evaluation(site, report)).collect(),
         });
         let generations = generations.collect();
-        let updates = self.intake.store.updates(&entry.state.id).await?.into_iter().map(|(site, update)| UpdateView {
-            round: update.round,
-            site,
-            weight: update.weight,
-            metrics: update.metrics,
-        });
-        let (plan, updates, rejected) = (entry.state.plan, updates.collect(), history.rejections);
+        let said = self.intake.store.said(&entry.state.id, limits::MAX_STATUS_UPDATES).await?;
+        let updates = said.into_iter().map(update).collect();
+        let (plan, rejected) = (entry.state.plan, history.rejections);
         Ok(StudyView { summary, plan, sites, generations, updates, rejected, outcome })
     }
 
@@ -109,4 +105,9 @@ fn answered(phase: &Phase, site: &SiteId) -> &'static str {
 
 fn evaluation(site: &SiteId, report: &consilium_common::messages::Evaluation) -> SiteEvaluation {
     SiteEvaluation { site: site.clone(), slides: report.slides, mean_dice: report.mean_dice, ece: report.ece }
+}
+
+fn update(said: Said) -> UpdateView {
+    let Said { round, site, weight, metrics } = said;
+    UpdateView { round, site, weight, metrics }
 }

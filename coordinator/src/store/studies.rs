@@ -1,7 +1,7 @@
 //! Studies: the current state as JSON, beside it the history that the state machine does not need (publications,
 //! rejections, accepted updates) and the blobs that a study's sites may download.
 
-use consilium_common::messages::Update;
+use consilium_common::messages::{Update, UpdateMetrics};
 use consilium_common::round::{Publication, Study};
 use consilium_common::{Digest, ErrorCode, RoundNumber, SiteId, StudyId, Timestamp};
 use sqlx::{Row, Sqlite, Transaction};
@@ -18,6 +18,8 @@ pub(crate) enum Record {
     Rejection { round: RoundNumber, reason: String },
     /// An accepted update of the upload owner's site; its blobs are kept from now on.
     Update { owner: String, site: SiteId, digest: Digest, update: Update },
+    /// An accepted update is not part of its round after all.
+    Withdrawal { round: RoundNumber, site: SiteId },
     /// Blobs that the study's sites may download from now on.
     Blobs(Vec<Digest>),
 }
@@ -47,6 +49,15 @@ pub(crate) struct History {
     pub(crate) publications: Vec<Publication>,
     /// Rounds that published nothing, in order, with the reason.
     pub(crate) rejections: Vec<(RoundNumber, String)>,
+}
+
+/// What a site said with an update.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) round: RoundNumber,
+    pub(crate) site: SiteId,
+    pub(crate) weight: f64,
+    pub(crate) metrics: UpdateMetrics,
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String> {
@@ -136,20 +147,30 @@ impl Store {
         })
     }
 
-    /// The accepted updates of a study, by round and site.
-    pub(crate) async fn updates(&self, study: &StudyId) -> Result<Vec<(SiteId, Update)>> {
+    /// What the sites said with the updates of a study's newest rounds, by round and site: whole rounds, as many as `most`
+    /// updates leave room for.
+    pub(crate) async fn said(&self, study: &StudyId, most: usize) -> Result<Vec<Said>> {
         let doing = "reading the updates of a study";
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT site, body FROM updates WHERE study = ? ORDER BY round, site")
-                .bind(study.as_str())
-                .fetch_all(&self.pool)
-                .await
-                .doing(doing)?;
-        let parse = |(site, body): &(String, String)| {
+        let mut rows: Vec<(u32, String, f64, String)> = sqlx::query_as(
+            "SELECT round, site, json_extract(body, '$.weight'), json_extract(body, '$.metrics') FROM updates \
+             WHERE study = ? AND NOT withdrawn ORDER BY round DESC, site DESC LIMIT ?",
+        )
+        .bind(study.as_str())
+        .bind(i64::try_from(most + 1).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await
+        .doing(doing)?;
+        if rows.len() > most {
+            // There is more, and the oldest round may be here in part.
+            let oldest = rows.last().map(|row| row.0);
+            rows.retain(|row| Some(row.0) != oldest);
+        }
+        let parse = |(round, site, weight, metrics): &(u32, String, f64, String)| {
             let site = site.parse().map_err(|e| damaged(doing, e))?;
-            Ok((site, serde_json::from_str(body).map_err(|e| damaged(doing, e))?))
+            let metrics = serde_json::from_str(metrics).map_err(|e| damaged(doing, e))?;
+            Ok(Said { round: RoundNumber(*round), site, weight: *weight, metrics })
         };
-        rows.iter().map(parse).collect()
+        rows.iter().rev().map(parse).collect()
     }
 
     /// The studies whose sites may download this blob.
@@ -203,6 +224,15 @@ async fn write(tx: &mut Transaction<'static, Sqlite>, study: &StudyId, record: &
             .await
             .doing(doing)?;
             keep(tx, owner, &update.members).await?;
+        }
+        Record::Withdrawal { round, site } => {
+            sqlx::query("UPDATE updates SET withdrawn = 1 WHERE study = ? AND round = ? AND site = ?")
+                .bind(study.as_str())
+                .bind(round.0)
+                .bind(site.as_str())
+                .execute(&mut **tx)
+                .await
+                .doing(doing)?;
         }
         Record::Blobs(digests) => {
             for digest in digests {

@@ -89,6 +89,15 @@ pub(crate) fn update(order: &WorkOrder, members: usize, delta: Digest) -> Update
         base: order.manifest,
         weight: 3.0,
         members: vec![delta; members],
-        metrics: UpdateMetrics { patches_corrected: 3, control_dice: Some(0.25), ..UpdateMetrics::default() },
+        metrics: UpdateMetrics {
+            slides_scanned: 1,
+            patches_corrected: 2,
+            patches_trained: 3,
+            mean_uncertainty: 0.125,
+            dice_before_correction: Some(0.25),
+            control_dice: Some(0.5),
+            loss_first: 0.75,
+            loss_last: 0.625,
+        },
     }
 }

@@ -110,6 +110,7 @@ fn compute(
         .flat_map(|&(seed, fold)| wanted.iter().map(move |&(trial, budget)| named(seed, fold, trial, budget)));
     folder.keep_request(&Request { command: command.to_owned(), cells: all.collect() })?;
     let bar = console.stage("cells", (worlds.len() * wanted.len()) as u64);
+    // Cells that are there are counted before the first new one: they say nothing of the time that is left.
     let mut left = Vec::new();
     for &(seed, fold) in &worlds {
         let mut cells = Vec::new();
