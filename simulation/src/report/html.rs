@@ -110,7 +110,7 @@ fn head(body: &mut String, story: &Story) {
         Score::Random => "picked at random in the tissue",
         Score::ForegroundRandom => "picked at random, most of them in what it calls foreground and at its border",
         Score::ClaspPe => "drawn by how unsure it was, most of them class by class",
-        _ => "that it was least sure about",
+        _ => "where it was least sure",
     };
     let first = match plan.members {
         1 => "A single network".to_owned(),
@@ -118,7 +118,7 @@ fn head(body: &mut String, story: &Story) {
     };
     let lead = format!(
         "{} hospitals taught one model without showing each other a single image. {first} was first trained at {} alone. \
-         Then, in each of {rounds}, every other hospital ran it over its own slides, had the {} {asked} corrected, \
+         Then, in each of {rounds}, every other hospital ran it over its own slides, had {} corrected, {asked}, \
          fine-tuned each network on the corrections, and sent back nothing but weight differences, which a coordinator \
          averaged. {}",
         capital(&count(metrics.sites.len())),
