@@ -21,8 +21,7 @@ pub(crate) const SITE_SLIDES: CentreSlides = CentreSlides { learn: 3, test: 2, s
 pub(crate) const QUICK_CENTRAL_SLIDES: CentreSlides = CentreSlides { learn: 3, test: 1, split: "train" };
 pub(crate) const QUICK_SITE_SLIDES: CentreSlides = CentreSlides { learn: 2, test: 1, split: "pool" };
 
-/// Level with `foreground-random`, the first, in the tables of docs/acquisition.md, with half the tumour to outline of ten
-/// patches, and better in the demonstration.
+/// First on rare tumour, first together with `foreground-random` on MoNuSeg: docs/acquisition.md has the tables.
 const DEFAULT_RULE: Score = Score::ClaspPe;
 
 /// Of slides without a split, this share is held out, and at least [`MIN_TEST`].
