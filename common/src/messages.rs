@@ -96,8 +96,13 @@ impl Update {
         if [m.dice_before_correction, m.control_dice].iter().flatten().any(|dice| !(0.0..=1.0).contains(dice)) {
             return Err(Invalid::new("update.metrics", "a Dice is not between 0 and 1"));
         }
-        if m.patches_corrected > limits::MAX_BUDGET || m.mean_uncertainty < 0.0 {
-            return Err(Invalid::new("update.metrics", "no round has that many patches, or no patch that uncertainty"));
+        if m.patches_corrected > limits::MAX_BUDGET {
+            let why =
+                format!("{} is more than the {} that a round may ask for", m.patches_corrected, limits::MAX_BUDGET);
+            return Err(Invalid::new("update.metrics.patches_corrected", why));
+        }
+        if m.mean_uncertainty < 0.0 {
+            return Err(Invalid::new("update.metrics.mean_uncertainty", format!("{} is negative", m.mean_uncertainty)));
         }
         let numbers = [m.mean_uncertainty, m.loss_first, m.loss_last];
         if numbers.iter().any(|n| !n.is_finite()) {

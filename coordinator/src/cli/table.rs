@@ -111,19 +111,18 @@ fn generation_row(generation: &GenerationView) -> Cells {
 /// A round by what was corrected in it. Its Dice are those of the generation before it, over the patches that the rule asked
 /// for and over those drawn at random, which are among the corrected; where sites have both, the means are over those.
 fn round_row(updates: &[UpdateView]) -> Cells {
-    let asked = |update: &UpdateView| update.metrics.dice_before_correction;
-    let control = |update: &UpdateView| update.metrics.control_dice;
+    let dices = |update: &UpdateView| (update.metrics.dice_before_correction, update.metrics.control_dice);
     let by_site = updates.iter().map(|update| {
-        let corrected = update.metrics.patches_corrected;
-        format!("{} {corrected}, {}, {}", update.site, shown(asked(update)), shown(control(update)))
+        let (asked, control) = dices(update);
+        format!("{} {}, {}, {}", update.site, update.metrics.patches_corrected, shown(asked), shown(control))
     });
     let by_site = by_site.collect::<Vec<_>>().join("; ");
     let corrected: u64 = updates.iter().map(|update| u64::from(update.metrics.patches_corrected)).sum();
-    let has_both = |update: &&UpdateView| asked(update).and(control(update)).is_some();
-    let any = updates.iter().any(|update| has_both(&update));
-    let counted: Vec<&UpdateView> = updates.iter().filter(|update| !any || has_both(update)).collect();
-    let asked = mean_dice(counted.iter().filter_map(|update| asked(update)));
-    let control = mean_dice(counted.iter().filter_map(|update| control(update)));
+    let all: Vec<_> = updates.iter().map(dices).collect();
+    let both: Vec<_> = all.iter().copied().filter(|(asked, control)| asked.and(*control).is_some()).collect();
+    let counted = if both.is_empty() { all } else { both };
+    let asked = mean_dice(counted.iter().filter_map(|dices| dices.0));
+    let control = mean_dice(counted.iter().filter_map(|dices| dices.1));
     let round = updates.first().map_or_else(String::new, |update| update.round.to_string());
     vec![round, corrected.to_string(), shown(asked), shown(control), by_site]
 }

@@ -211,7 +211,7 @@ async fn what_sites_said_is_told_of_whole_rounds_and_not_of_a_site_that_left() {
         house.intake.submit(site(name), update).await.unwrap();
     }
     let said = async |most| -> Vec<(u32, String)> {
-        let said = house.store.said(&study(), most).await.unwrap();
+        let said = house.store.updates(&study(), most).await.unwrap();
         said.into_iter().map(|said| (said.round.0, said.site.to_string())).collect()
     };
     let of = |round: u32, name: &str| (round, name.to_owned());

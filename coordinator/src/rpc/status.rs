@@ -7,10 +7,8 @@ use consilium_common::{GenerationNumber, RoundNumber, SiteId, Timestamp, limits}
 use super::Context;
 use crate::engine::Entry;
 use crate::error::Result;
-use crate::store::{History, Said, SiteRow};
-use crate::view::{
-    GenerationView, SiteEvaluation, SiteProgress, SiteView, Standing, StudySummary, StudyView, UpdateView,
-};
+use crate::store::{History, SiteRow};
+use crate::view::{GenerationView, SiteEvaluation, SiteProgress, SiteView, Standing, StudySummary, StudyView};
 
 impl Context {
     /// A study in one line.
@@ -51,8 +49,7 @@ impl Context {
             evaluations: publication.evaluations.iter().map(|(site, report)| evaluation(site, report)).collect(),
         });
         let generations = generations.collect();
-        let said = self.intake.store.said(&entry.state.id, limits::MAX_STATUS_UPDATES).await?;
-        let updates = said.into_iter().map(update).collect();
+        let updates = self.intake.store.updates(&entry.state.id, limits::MAX_STATUS_UPDATES).await?;
         let (plan, rejected) = (entry.state.plan, history.rejections);
         Ok(StudyView { summary, plan, sites, generations, updates, rejected, outcome })
     }
@@ -105,9 +102,4 @@ fn answered(phase: &Phase, site: &SiteId) -> &'static str {
 
 fn evaluation(site: &SiteId, report: &consilium_common::messages::Evaluation) -> SiteEvaluation {
     SiteEvaluation { site: site.clone(), slides: report.slides, mean_dice: report.mean_dice, ece: report.ece }
-}
-
-fn update(said: Said) -> UpdateView {
-    let Said { round, site, weight, metrics } = said;
-    UpdateView { round, site, weight, metrics }
 }

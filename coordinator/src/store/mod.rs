@@ -15,7 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 pub(crate) use sites::SiteRow;
-pub(crate) use studies::{History, NewStudy, Record, Said};
+pub(crate) use studies::{History, NewStudy, Record};
 
 use crate::error::{CoordinatorError, Result, While};
 

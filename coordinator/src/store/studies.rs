@@ -1,13 +1,14 @@
 //! Studies: the current state as JSON, beside it the history that the state machine does not need (publications,
 //! rejections, accepted updates) and the blobs that a study's sites may download.
 
-use consilium_common::messages::{Update, UpdateMetrics};
+use consilium_common::messages::Update;
 use consilium_common::round::{Publication, Study};
 use consilium_common::{Digest, ErrorCode, RoundNumber, SiteId, StudyId, Timestamp};
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Store, damaged};
 use crate::error::{CoordinatorError, Result, While};
+use crate::view::UpdateView;
 
 /// What is written in the same transaction as a new state.
 #[derive(Clone, Debug)]
@@ -49,15 +50,6 @@ pub(crate) struct History {
     pub(crate) publications: Vec<Publication>,
     /// Rounds that published nothing, in order, with the reason.
     pub(crate) rejections: Vec<(RoundNumber, String)>,
-}
-
-/// What a site said with an update.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Said {
-    pub(crate) round: RoundNumber,
-    pub(crate) site: SiteId,
-    pub(crate) weight: f64,
-    pub(crate) metrics: UpdateMetrics,
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String> {
@@ -149,7 +141,7 @@ impl Store {
 
     /// What the sites said with the updates of a study's newest rounds, by round and site: whole rounds, as many as `most`
     /// updates leave room for.
-    pub(crate) async fn said(&self, study: &StudyId, most: usize) -> Result<Vec<Said>> {
+    pub(crate) async fn updates(&self, study: &StudyId, most: usize) -> Result<Vec<UpdateView>> {
         let doing = "reading the updates of a study";
         let mut rows: Vec<(u32, String, f64, String)> = sqlx::query_as(
             "SELECT round, site, json_extract(body, '$.weight'), json_extract(body, '$.metrics') FROM updates \
@@ -168,7 +160,7 @@ impl Store {
         let parse = |(round, site, weight, metrics): &(u32, String, f64, String)| {
             let site = site.parse().map_err(|e| damaged(doing, e))?;
             let metrics = serde_json::from_str(metrics).map_err(|e| damaged(doing, e))?;
-            Ok(Said { round: RoundNumber(*round), site, weight: *weight, metrics })
+            Ok(UpdateView { round: RoundNumber(*round), site, weight: *weight, metrics })
         };
         rows.iter().rev().map(parse).collect()
     }

@@ -1,6 +1,6 @@
-//! Step 6: fine-tune every member on the corrections of this round, those of earlier ones unless the plan says no, and on the train slides. What it draws
-//! from is fixed in the journal before it begins; each finished member's delta is durable at once; an unfinished member
-//! begins again from its seed and ends with the same bytes.
+//! Step 6: fine-tune every member on the corrections of this round, those of earlier ones unless the plan says no, and on
+//! the train slides. What it draws from is fixed in the journal before it begins; each finished member's delta is durable
+//! at once; an unfinished member begins again from its seed and ends with the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
