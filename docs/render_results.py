@@ -155,7 +155,7 @@ def arms_table(results):
     areas = {of["arm"]: of["area"] and of["area"]["mean"] for of in results["arms"]} if len(budgets) > 1 else {}
     headings = ["arm"] + [f"Dice, {budget} patches a site (95 %)" for budget in budgets]
     headings += ["area over budgets"] if areas else []
-    headings += [f"minus {CONTROL}, field by field (95 %)", "labelled at a site, mm²", "of it foreground"]
+    headings += [f"{budgets[-1]} patches: minus {CONTROL}, field by field (95 %)", "labelled at a site, mm²", "of it foreground"]
     rows = []
     for row in last:
         arm = row["arm"]
