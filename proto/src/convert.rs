@@ -125,35 +125,35 @@ impl TryFrom<v1::ReportProgressRequest> for Progress {
     }
 }
 
-/// Both directions between a type of the domain and a message that has the same fields.
-macro_rules! same_fields {
-    ($domain:ty, $wire:ty, $($field:ident),+) => {
-        impl From<&$domain> for $wire {
-            fn from(domain: &$domain) -> Self {
-                Self { $($field: domain.$field),+ }
-            }
+impl From<&UpdateMetrics> for v1::UpdateMetrics {
+    fn from(m: &UpdateMetrics) -> Self {
+        Self {
+            slides_scanned: m.slides_scanned,
+            patches_corrected: m.patches_corrected,
+            patches_trained: m.patches_trained,
+            mean_uncertainty: m.mean_uncertainty,
+            dice_before_correction: m.dice_before_correction,
+            loss_first: m.loss_first,
+            loss_last: m.loss_last,
+            control_dice: m.control_dice,
         }
-
-        impl From<$wire> for $domain {
-            fn from(wire: $wire) -> Self {
-                Self { $($field: wire.$field),+ }
-            }
-        }
-    };
+    }
 }
 
-same_fields!(
-    UpdateMetrics,
-    v1::UpdateMetrics,
-    slides_scanned,
-    patches_corrected,
-    patches_trained,
-    mean_uncertainty,
-    dice_before_correction,
-    control_dice,
-    loss_first,
-    loss_last
-);
+impl From<v1::UpdateMetrics> for UpdateMetrics {
+    fn from(m: v1::UpdateMetrics) -> Self {
+        Self {
+            slides_scanned: m.slides_scanned,
+            patches_corrected: m.patches_corrected,
+            patches_trained: m.patches_trained,
+            mean_uncertainty: m.mean_uncertainty,
+            dice_before_correction: m.dice_before_correction,
+            loss_first: m.loss_first,
+            loss_last: m.loss_last,
+            control_dice: m.control_dice,
+        }
+    }
+}
 
 impl From<&Update> for v1::SubmitRequest {
     fn from(update: &Update) -> Self {
