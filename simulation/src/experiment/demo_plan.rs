@@ -22,7 +22,7 @@ pub(crate) const QUICK_CENTRAL_SLIDES: CentreSlides = CentreSlides { learn: 3, t
 pub(crate) const QUICK_SITE_SLIDES: CentreSlides = CentreSlides { learn: 2, test: 1, split: "pool" };
 
 /// With instance normalisation first on rare tumour, first together with `foreground-random` on MoNuSeg; with batch
-/// normalisation `entropy` is above it on rare tumour. docs/acquisition.md has the tables.
+/// normalisation `entropy` is above it on rare tumour. docs/acquisition-results.md has the tables.
 const DEFAULT_RULE: Score = Score::ClaspPe;
 
 /// Of slides without a split, this share is held out, and at least [`MIN_TEST`].
@@ -168,7 +168,7 @@ fn rare() -> Base {
 /// Instance normalisation: on MoNuSeg batch normalisation, whose running statistics are those of the central site's
 /// stain, begins at a mean Dice of 0.60 and tops out at 0.73; instance normalisation begins at 0.75 and more.
 ///
-/// No stain jitter at the sites, which are to learn their own stain: docs/acquisition.md has the figures.
+/// No stain jitter at the sites, which are to learn their own stain: docs/acquisition-results.md has the figures.
 fn folders(quick: bool) -> Base {
     Base {
         rounds: if quick { 2 } else { 3 },
