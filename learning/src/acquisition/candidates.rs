@@ -7,7 +7,7 @@ use consilium_common::plan::{Acquisition, Score};
 use super::PatchBox;
 use super::describe::{Aggregation, BORDER_RADIUS, Candidate, Layout};
 use super::grid::starts;
-use super::rules::{Rule, Turn, finalists};
+use super::rules::{Rule, Turn, finalists, queues_of};
 use super::select::select;
 use super::sharp::{Sample, Sight};
 use super::uga::UgaCounts;
@@ -77,9 +77,9 @@ pub fn candidates(
 }
 
 /// Those of the [`candidates`] that are sharp and that [`super::select`] could choose, whatever the other slides hold. Their
-/// number does not grow with the slide, nor does the memory that finding them takes. Where the plan asks for sharpness, it is
-/// looked at in candidates for twice the budget, and in eight times as many again as long as too many are blurred, which
-/// are remembered.
+/// number does not grow with the slide, nor does the memory that finding them takes, but for what is blurred: where the plan
+/// asks for sharpness, it is looked at in candidates for twice the budget, and in eight times as many again as long as
+/// nearly all of those that a rule would take from first are blurred.
 ///
 /// # Errors
 /// The maps or the slide cannot be read, or the caller told it to stop.
@@ -101,11 +101,15 @@ pub fn shortlist(
         true
     })?;
     let least = sight.least(maps, sample, settings)?;
-    let mut blurred = BTreeSet::new();
+    let (mut blurred, mut sharp) = (BTreeSet::new(), BTreeSet::new());
     loop {
-        let found = sight.take_blurred(maps, &mut all, least)?;
+        let boxes: Vec<PatchBox> = all.iter().map(|candidate| candidate.patch).collect();
+        let queues = queues(&all, &wide, turn).unwrap_or_default();
+        let found = sight.take_blurred(maps, &mut all, least, &mut sharp)?;
         // Of every order by which a rule takes there are still as many left as the budget needs.
-        if found.len() <= (wide.budget - settings.budget) as usize * blocked(settings) {
+        let lost = |queue: Vec<usize>| queue.into_iter().filter(|&place| found.contains(&boxes[place])).count();
+        let most = queues.into_iter().map(lost).max().unwrap_or(0);
+        if most <= (wide.budget - settings.budget) as usize * blocked(settings) {
             return Ok(reduced(all, settings, turn));
         }
         blurred.extend(found);
@@ -157,6 +161,12 @@ fn kept(all: Vec<Candidate>, settings: &Acquisition, turn: &Turn<'_>) -> Vec<Can
     let total = (settings.budget, settings.control_share > 0.0);
     let mut places = finalists(&rule, &all, total, blocked(settings), turn).into_iter().peekable();
     all.into_iter().enumerate().filter(|(place, _)| places.next_if_eq(place).is_some()).map(|(_, c)| c).collect()
+}
+
+/// The places that the rule's orders begin with, as far as it could take from each.
+fn queues(all: &[Candidate], settings: &Acquisition, turn: &Turn<'_>) -> Option<Vec<Vec<usize>>> {
+    let rule = Method::of(settings.score).rule;
+    queues_of(&rule, all, (settings.budget, settings.control_share > 0.0), blocked(settings), turn)
 }
 
 /// How many boxes of the grid one can overlap at most, itself included: a few of the even grid along each axis, and the

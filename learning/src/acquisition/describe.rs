@@ -47,7 +47,8 @@ pub enum Aggregation {
     /// Tissue.
     #[default]
     Tissue,
-    /// Tissue that is predicted to be foreground.
+    /// Tissue that is predicted to be foreground: what the other aggregations say of a box with a little tumour in it is
+    /// mostly about what surrounds it.
     Foreground,
     /// Tissue near predicted boundaries (selective uncertainty, arXiv 2401.16298). On the boundary is a pixel that has
     /// another class than one of its four neighbours; near it, one at most `radius` rows and columns away.
@@ -55,7 +56,7 @@ pub enum Aggregation {
         /// Pixels.
         radius: u32,
     },
-    /// The most uncertain of the box's tissue: `ceil(share * tissue pixels)` of them.
+    /// The most uncertain of the box's tissue: `ceil(share * tissue pixels)` of them; between the mean and the maximum.
     TopShare {
         /// Above 0, at most 1.
         share: f64,

@@ -1,6 +1,8 @@
 //! Which boxes are too blurred to be asked about: networks are unsure where a slide is out of focus, and nobody can correct
 //! there. A box's sharpness is that of the blocks of [`crate::tissue::Blur`], and it is compared within its slide only.
 
+use std::collections::BTreeSet;
+
 use consilium_common::Mpp;
 use consilium_common::plan::Acquisition;
 use image::RgbImage;
@@ -42,7 +44,7 @@ impl Sight<'_> {
             let mut sample = Sample::default();
             all.iter().for_each(|candidate| sample.add(candidate));
             let least = self.least(maps, sample, settings)?;
-            self.take_blurred(maps, all, least)?;
+            self.take_blurred(maps, all, least, &mut BTreeSet::new())?;
         }
         Ok(())
     }
@@ -54,18 +56,25 @@ impl Sight<'_> {
         Ok(settings.min_sharpness * sharp_of(sampled.into_iter().flatten().collect()).unwrap_or(0.0))
     }
 
-    /// Takes the boxes out that are less sharp. A box without structure is neither sharp nor blurred, and stays.
+    /// Takes the boxes out that are less sharp. A box without structure is neither sharp nor blurred, and stays. Those in
+    /// `sharp` are not looked at again, and what stays is put there.
     pub(super) fn take_blurred(
         &self,
         maps: &dyn Maps,
         boxes: &mut Vec<Candidate>,
         least: f64,
-    ) -> Result<Vec<PatchBox>, ScanError> {
-        let of = |candidate: &Candidate| self.sharpness(maps, candidate.patch);
-        let found: Vec<Option<f64>> = boxes.par_iter().map(of).collect::<Result<_, _>>()?;
-        let mut blurred = found.into_iter().map(|sharpness| sharpness.is_some_and(|sharpness| sharpness < least));
-        let taken = boxes.extract_if(.., |_| blurred.next().unwrap_or(false));
-        Ok(taken.map(|candidate| candidate.patch).collect())
+        sharp: &mut BTreeSet<PatchBox>,
+    ) -> Result<BTreeSet<PatchBox>, ScanError> {
+        let is_blurred = |Candidate { patch, .. }: &Candidate| match sharp.contains(patch) {
+            true => Ok(false),
+            false => Ok(self.sharpness(maps, *patch)?.is_some_and(|sharpness| sharpness < least)),
+        };
+        let found: Vec<bool> = boxes.par_iter().map(is_blurred).collect::<Result<_, ScanError>>()?;
+        let mut blurred = found.into_iter();
+        let taken =
+            boxes.extract_if(.., |_| blurred.next().unwrap_or(false)).map(|candidate| candidate.patch).collect();
+        sharp.extend(boxes.iter().map(|candidate| candidate.patch));
+        Ok(taken)
     }
 
     /// The sharpness of a box, of as many of the plan's pixels together as come closest to 1 um.

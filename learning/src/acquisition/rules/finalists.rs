@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::noise::shuffled;
 use super::pool::Pool;
-use super::{Candidate, Rule, Turn, chance, clasp, control_seed, power};
+use super::{Candidate, Rule, Turn, chance, clasp, control_seed};
 
 /// Places of the candidates, all of one slide, that [`super::choose_with_control`] could take with so many boxes in all,
 /// some of them `control` or none, whatever the candidates of other slides, in rising order. `blocked` is how many candidates a chosen box can overlap,
@@ -17,10 +17,25 @@ use super::{Candidate, Rule, Turn, chance, clasp, control_seed, power};
 pub(in crate::acquisition) fn finalists(
     rule: &Rule,
     candidates: &[Candidate],
-    (total, control): (u32, bool),
+    budget: (u32, bool),
     blocked: usize,
     turn: &Turn<'_>,
 ) -> Vec<usize> {
+    let Some(queues) = queues_of(rule, candidates, budget, blocked, turn) else {
+        return (0..candidates.len()).collect();
+    };
+    queues.into_iter().flatten().collect::<BTreeSet<usize>>().into_iter().collect()
+}
+
+/// The places that a rule's queues begin with, as far as it could take from each; none where a rule weighs all candidates
+/// against each other.
+pub(in crate::acquisition) fn queues_of(
+    rule: &Rule,
+    candidates: &[Candidate],
+    (total, control): (u32, bool),
+    blocked: usize,
+    turn: &Turn<'_>,
+) -> Option<Vec<Vec<usize>>> {
     let pool = Pool::new(candidates);
     let mut queues = match *rule {
         Rule::Top => Vec::new(),
@@ -29,14 +44,11 @@ pub(in crate::acquisition) fn finalists(
         Rule::ClaspPe { beta_first, beta_last, .. } => {
             clasp::queues(&pool, clasp::beta(beta_first, beta_last, turn.round, turn.rounds), turn.seed)
         }
-        Rule::PowerBald { beta } => vec![power::queue(&pool, beta, turn.seed)],
-        _ => return (0..candidates.len()).collect(),
+        _ => return None,
     };
     queues.push(pool.by_score());
     queues.extend(control.then(|| shuffled(&pool, &control_seed(turn.seed))));
     let depth = (total as usize).saturating_mul(blocked);
-    let taken: BTreeSet<usize> = queues.iter().flat_map(|queue| queue.iter().take(depth)).copied().collect();
-    let mut places: Vec<usize> = taken.into_iter().map(|item| pool.place(item)).collect();
-    places.sort_unstable();
-    places
+    let places = |queue: Vec<usize>| queue.into_iter().take(depth).map(|item| pool.place(item)).collect();
+    Some(queues.into_iter().map(places).collect())
 }

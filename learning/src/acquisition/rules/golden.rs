@@ -175,12 +175,7 @@ fn power_and_soft_rank_keys_are_those_of_numpy() {
         candidates().iter().zip(&noise).map(|(c, noise)| power::power_key(c.score, noise[0], beta)).collect();
     assert_close(&keys, &floats(&golden["keys"]), 1e-8, "power");
     assert_eq!(descending(&keys), numbers(&golden["order"]));
-    let chosen = select(6, |selection| {
-        let best = selection.oversampled();
-        let key = |(rank, &item): (usize, &usize)| power::soft_rank_key(rank, noise[item][0], beta);
-        let keys: Vec<f64> = (1..).zip(&best).map(key).collect();
-        selection.take_all(descending(&keys).into_iter().map(|i| best[i]));
-    });
+    let chosen = select(6, |selection| power::soft_rank_with(selection, beta, &noise));
     assert_eq!(chosen, numbers(&golden["soft_rank"]));
 }
 

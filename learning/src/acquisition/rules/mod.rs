@@ -20,26 +20,21 @@ mod rule;
 mod two_stage;
 mod typiclust;
 
-use serde::{Deserialize, Serialize};
-
-pub(super) use finalists::finalists;
+pub(super) use finalists::{finalists, queues_of};
 pub use rule::Rule;
 
 use super::describe::Candidate;
 use pool::{Pool, Selection};
 
 /// How many boxes may be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
     /// Of all slides.
     pub total: u32,
     /// Of each slide; no bound without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_slide: Option<u32>,
     /// Boxes of any slide whose features have a smaller cosine distance, `1 - cos`, 0 to 2, are near-duplicates, of
     /// which one is chosen. Boxes without features are never near-duplicates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_feature_distance: Option<f32>,
 }
 

@@ -1,12 +1,9 @@
 //! The rules by name, with their parameters and where they were published.
 
-use serde::{Deserialize, Serialize};
-
 /// Which candidates are chosen. `score` is that of the candidate, whatever map and aggregation made it.
 ///
 /// Rules that need features choose by score, as [`Rule::Top`], where a candidate has none or they differ in length.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Rule {
     /// The highest score.
     #[default]
@@ -19,7 +16,6 @@ pub enum Rule {
     ForegroundRandom {
         /// Share of draws from the foreground and from its border together: 2/3 draws equally from the three areas,
         /// 1/3 is nnActive's other variant.
-        #[serde(default = "two_thirds")]
         foreground: f64,
     },
     /// Class-stratified scheduled power predictive entropy (ClaSP PE, arXiv 2601.13677). A share of the budget goes in
@@ -27,34 +23,29 @@ pub enum Rule {
     /// `ln x + Gumbel(0, 1/beta)`, where beta goes from first to last exponentially over the rounds.
     ClaspPe {
         /// Share of the budget, rounded down, that is divided among the classes.
-        #[serde(default = "class_share")]
         class_share: f64,
         /// In the first round.
-        #[serde(default = "one")]
         beta_first: f64,
         /// In the last round.
-        #[serde(default = "hundred")]
         beta_last: f64,
     },
     /// The highest `ln(score) + Gumbel(0, 1/beta)` (Kirsch et al. 2023).
     PowerBald {
         /// The larger, the closer to [`Rule::Top`].
-        #[serde(default = "one")]
         beta: f64,
     },
     /// The highest `-ln(rank) + Gumbel(0, 1/beta)` of the twice as many best (Kirsch et al. 2023).
     SoftRank {
         /// The larger, the closer to [`Rule::Top`].
-        #[serde(default = "one")]
         beta: f64,
     },
     /// Of random selections the one with the highest mean score (Gaillochet et al. 2023).
     StochasticBatches {
         /// How many are drawn; at least one.
-        #[serde(default = "batches")]
         batches: u32,
     },
-    /// The best of each cluster of the twice as many best, in standardised features; needs features.
+    /// The best of each cluster (k-means, as many as boxes are wanted) of the twice as many best, in standardised features
+    /// (Zhdanov 2019, "Diverse mini-batch Active Learning", without its weights); needs features.
     KMeans,
     /// Of the twice as many best the first, and each time the one farthest from all chosen, in standardised features
     /// (Gonzalez 1985; nnActive's KMeansBALD draws in proportion to squared
@@ -63,7 +54,6 @@ pub enum Rule {
     /// The most typical of each cluster, the largest clusters first (Hacohen et al. 2022); needs features, not scores.
     Typiclust {
         /// Nearest neighbours that typicality looks at.
-        #[serde(default = "neighbours")]
         neighbours: u32,
     },
     /// Each time the box that adds most to the coverage of all candidates under a Gaussian kernel as wide as the median
@@ -73,10 +63,8 @@ pub enum Rule {
     /// and those of the quarters, not scores.
     TwoStage {
         /// Clusters of boxes.
-        #[serde(default = "six")]
         k1: u32,
         /// Clusters of quarters in each.
-        #[serde(default = "four")]
         k2: u32,
     },
     /// At random, from each class in proportion to its errors on validation (Fuster et al. 2023). The class of a box is
@@ -86,7 +74,6 @@ pub enum Rule {
         /// Misclassified samples of each true class, background first; where there is none, classes share equally.
         errors: Vec<u64>,
         /// 10 makes a box one of tumour from 1/11 of tumour on, if the rest is background.
-        #[serde(default = "ten")]
         foreground_weight: f64,
     },
 }
@@ -99,62 +86,4 @@ impl Rule {
             Self::KMeans | Self::FarthestFirst | Self::Typiclust { .. } | Self::MaxHerding | Self::TwoStage { .. }
         )
     }
-
-    /// True where the rule looks at [`super::Candidate::parts`].
-    pub fn needs_parts(&self) -> bool {
-        matches!(self, Self::TwoStage { .. })
-    }
-
-    /// The parameter that makes no sense, and why; a rule does something with any, but not what was meant.
-    ///
-    /// # Errors
-    /// The name of the parameter and what it must be.
-    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let share = |name, value: f64| {
-            if (0.0..=1.0).contains(&value) { Ok(()) } else { Err((name, "must be 0 to 1")) }
-        };
-        let above_zero = |name, value: f64| {
-            if value.is_finite() && value > 0.0 { Ok(()) } else { Err((name, "must be above 0")) }
-        };
-        match *self {
-            Self::ForegroundRandom { foreground } => share("foreground", foreground),
-            Self::ClaspPe { class_share, beta_first, beta_last } => share("class_share", class_share)
-                .and_then(|()| above_zero("beta_first", beta_first))
-                .and_then(|()| above_zero("beta_last", beta_last)),
-            Self::PowerBald { beta } | Self::SoftRank { beta } => above_zero("beta", beta),
-            Self::StochasticBatches { batches } => above_zero("batches", f64::from(batches)),
-            Self::Typiclust { neighbours } => above_zero("neighbours", f64::from(neighbours)),
-            Self::TwoStage { k1, k2 } => above_zero("k1", f64::from(k1)).and_then(|()| above_zero("k2", f64::from(k2))),
-            Self::ClassError { foreground_weight, .. } => above_zero("foreground_weight", foreground_weight),
-            Self::Top | Self::Random | Self::KMeans | Self::FarthestFirst | Self::MaxHerding => Ok(()),
-        }
-    }
-}
-
-fn two_thirds() -> f64 {
-    2.0 / 3.0
-}
-fn class_share() -> f64 {
-    0.66
-}
-fn one() -> f64 {
-    1.0
-}
-fn ten() -> f64 {
-    10.0
-}
-fn hundred() -> f64 {
-    100.0
-}
-fn batches() -> u32 {
-    100
-}
-fn neighbours() -> u32 {
-    20
-}
-fn six() -> u32 {
-    6
-}
-fn four() -> u32 {
-    4
 }
