@@ -106,7 +106,14 @@ def train(norm, frozen, encoder="plain"):
         losses.append(loss.item())
     after = {n: net.state_dict()[n].double().flatten() for n in sorted(own_names(net))}
     tensors = {n: [t.sum().item(), (t * t).sum().item(), t[0].item(), t[-1].item()] for n, t in after.items()}
-    return {"encoder": encoder, "norm": norm, "frozen": frozen, "losses": losses, "tensors": tensors}
+    run = {"encoder": encoder, "norm": norm, "frozen": frozen, "losses": losses, "tensors": tensors}
+    if norm == "batch":
+        # Two batches: the one that was trained on, and its mirror image.
+        torch.optim.swa_utils.update_bn([x, x.flip(3)], net)
+        names = [n for n in sorted(own_names(net)) if "running" in n]
+        after = {n: net.state_dict()[n].double().flatten() for n in names}
+        run["estimated"] = {n: [t.sum().item(), (t * t).sum().item()] for n, t in after.items()}
+    return run
 
 
 def loss_case():

@@ -58,6 +58,12 @@ impl Default for ScanSettings {
 }
 
 impl ScanSettings {
+    /// Answers of each member: one a mirroring and pass of dropout.
+    pub fn answers(&self) -> u32 {
+        let passes = self.dropout.map_or(1, |dropout| dropout.passes);
+        passes * if self.mirror { 4 } else { 1 }
+    }
+
     pub(super) fn validate(&self) -> Result<(), Invalid> {
         if !(0.1..=1.0).contains(&self.step) {
             return Err(Invalid::new("scan.step", format!("{} must be 0.1 to 1", self.step)));
@@ -118,6 +124,10 @@ pub struct Training {
     /// Keep batch-normalisation statistics as they are (normal for fine-tuning on a few patches).
     #[serde(default)]
     pub freeze_norm_statistics: bool,
+    /// Batches after the last step over which batch-normalisation statistics are estimated anew, as their plain mean, with
+    /// weights as they then are (`update_bn` of stochastic weight averaging, Izmailov et al. 2018). 0 is off.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub norm_statistics_batches: u32,
     /// Augmentation.
     #[serde(default)]
     pub augmentation: Augmentation,
@@ -140,6 +150,9 @@ fn yes() -> bool {
 }
 fn one() -> u32 {
     1
+}
+fn is_none(value: &u32) -> bool {
+    *value == 0
 }
 fn is_one(value: &u32) -> bool {
     *value == 1
@@ -165,6 +178,7 @@ impl Training {
             deep_supervision: true,
             snapshots: 1,
             freeze_norm_statistics: false,
+            norm_statistics_batches: 0,
             augmentation: Augmentation::default(),
         }
     }
@@ -197,6 +211,12 @@ impl Training {
         }
         if !(self.clip_norm > 0.0 && self.clip_norm.is_finite()) {
             return fail("clip_norm", "must be above 0");
+        }
+        if self.norm_statistics_batches > 10_000 {
+            return fail("norm_statistics_batches", "needs 0 to 10000");
+        }
+        if self.norm_statistics_batches > 0 && self.snapshots > 1 {
+            return fail("norm_statistics_batches", "goes with one member a training; set snapshots to 1");
         }
         fraction(&format!("{section}.foreground_share"), self.foreground_share)?;
         self.augmentation.validate(section)

@@ -10,7 +10,9 @@ use super::convolution::{
     pack_transposed, pointwise, pointwise_gradients, transposed, transposed_gradients,
 };
 use super::graph::{Block, ConvLayer, Graph, Stage};
-use super::norm::{Mode, NormParameters, Statistics, normalise, normalise_backward, statistics, update_running};
+use super::norm::{
+    MOMENTUM, Mode, NormParameters, Statistics, normalise, normalise_backward, statistics, update_running,
+};
 use super::planes::{Grid, Planes};
 use super::residual::{add_leaky, average, average_gradient, leaky_gradient};
 use super::weights::{MemberWeights, WeightTensor};
@@ -22,6 +24,8 @@ pub(crate) struct Network {
     graph: Graph,
     /// The values of every tensor.
     pub(crate) values: Vec<Vec<f32>>,
+    /// Share of a batch in new running statistics.
+    pub(crate) momentum: f64,
 }
 
 /// What one convolution layer leaves behind for its backward pass.
@@ -79,7 +83,7 @@ impl Network {
         let value =
             |s: &TensorShape| weights.get(&s.name).map_or_else(|| vec![0.0; s.elements()], |t| t.values.clone());
         let values = shapes.iter().map(value).collect();
-        Self { shapes, graph: Graph::new(arch), values }
+        Self { shapes, graph: Graph::new(arch), values, momentum: MOMENTUM }
     }
 
     /// The weights as they are now.
@@ -221,7 +225,7 @@ impl Network {
         let out = normalise(&y, &parameters, &statistics, layer.slope);
         if let Some((m, v)) = layer.running {
             let (mut mean, mut variance) = (std::mem::take(&mut self.values[m]), std::mem::take(&mut self.values[v]));
-            update_running(&statistics, &y, self.optional(layer.bias), &mut mean, &mut variance);
+            update_running(&statistics, &y, self.optional(layer.bias), self.momentum, &mut mean, &mut variance);
             (self.values[m], self.values[v]) = (mean, variance);
         }
         (ConvTrace { input: z, y, statistics }, out)

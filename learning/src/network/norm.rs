@@ -181,11 +181,12 @@ pub(crate) fn normalise_backward(
     }
 }
 
-/// Moves the running statistics towards those of the batch, as torch: momentum 0.1, unbiased variance.
+/// Moves the running statistics towards those of the batch, by the share `momentum`, as torch: unbiased variance.
 pub(crate) fn update_running(
     s: &Statistics,
     y: &Planes,
     conv_bias: Option<&[f32]>,
+    momentum: f64,
     mean: &mut [f32],
     variance: &mut [f32],
 ) {
@@ -196,7 +197,7 @@ pub(crate) fn update_running(
     let unbias = count / (count - 1.0).max(1.0);
     for c in 0..y.channels {
         let bias = conv_bias.map_or(0.0, |b| f64::from(b[c]));
-        let mix = |old: f32, new: f64| (f64::from(old) * (1.0 - MOMENTUM) + new * MOMENTUM) as f32;
+        let mix = |old: f32, new: f64| (f64::from(old) * (1.0 - momentum) + new * momentum) as f32;
         mean[c] = mix(mean[c], s.mean[c] + bias);
         variance[c] = mix(variance[c], s.variance[c] * unbias);
     }

@@ -97,6 +97,9 @@ pub(crate) trait Learner {
     /// One step on a batch; returns its loss, that of all levels in their weights.
     fn step(&mut self, batch: &Batch, rate: f64) -> Result<f32, TrainingError>;
 
+    /// Takes a batch into batch-normalisation statistics that are estimated anew: the plain mean of all batches so far.
+    fn estimate_statistics(&mut self, batch: &Batch) -> Result<(), TrainingError>;
+
     /// The weights as they are now.
     fn weights(&self) -> Result<MemberWeights, TrainingError>;
 }
@@ -110,6 +113,8 @@ pub(crate) struct OwnLearner<'a> {
     classes: usize,
     /// Weight of each decoder level, finest first.
     weights: Vec<f64>,
+    /// Batches in statistics that are estimated anew.
+    estimated: u32,
 }
 
 impl<'a> OwnLearner<'a> {
@@ -117,7 +122,7 @@ impl<'a> OwnLearner<'a> {
         let network = Network::from_weights(arch, start);
         let optimiser = Sgd::new(network.trainable(), &network.values, settings);
         let weights = level_weights(arch.decoder_convs.len(), settings.deep_supervision);
-        Self { network, optimiser, settings, classes: arch.classes, weights }
+        Self { network, optimiser, settings, classes: arch.classes, weights, estimated: 0 }
     }
 
     /// The loss and its gradients by all tensors.
@@ -159,6 +164,18 @@ impl Learner for OwnLearner<'_> {
         }
         self.optimiser.step(&mut self.network.values, &mean, self.settings, rate);
         Ok(loss as f32)
+    }
+
+    fn estimate_statistics(&mut self, batch: &Batch) -> Result<(), TrainingError> {
+        let side = self.settings.patch_px as usize;
+        let mode = self.network.mode(false);
+        for part in batch.parts(self.settings.accumulation) {
+            self.estimated += 1;
+            self.network.momentum = f64::from(self.estimated).recip();
+            let samples = part.labels.len() / (side * side);
+            self.network.forward(part.pixels, samples, Grid::new(side, side), mode, |_| false);
+        }
+        Ok(())
     }
 
     fn weights(&self) -> Result<MemberWeights, TrainingError> {

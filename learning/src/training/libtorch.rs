@@ -41,6 +41,11 @@ pub(super) struct TorchLearner<'a> {
     values: Vec<Tensor>,
     /// Which of them are parameters, in the order in which they lie.
     trained: Vec<usize>,
+    /// Statistics stay as they are, or a batch's share in new ones.
+    frozen: bool,
+    momentum: f64,
+    /// Batches in statistics that are estimated anew.
+    estimated: u32,
 }
 
 impl<'a> TorchLearner<'a> {
@@ -88,6 +93,9 @@ impl<'a> TorchLearner<'a> {
             velocity: None,
             values,
             trained,
+            frozen: settings.freeze_norm_statistics,
+            momentum: MOMENTUM,
+            estimated: 0,
         })
     }
 
@@ -107,14 +115,33 @@ impl<'a> TorchLearner<'a> {
         Ok(total as f32)
     }
 
-    /// The loss of all levels in their weights; none where nothing is labelled.
-    fn loss(&self, batch: &Part<'_>) -> Torch<Option<Tensor>> {
+    fn try_estimate(&mut self, batch: &Batch) -> Torch<()> {
+        use_threads(self.threads);
+        self.frozen = false;
+        for part in batch.parts(self.settings.accumulation) {
+            self.estimated += 1;
+            self.momentum = f64::from(self.estimated).recip();
+            let x = self.input(&part)?;
+            tch::no_grad(|| self.forward(x))?;
+        }
+        Ok(())
+    }
+
+    /// A batch's pixels, as the network takes them.
+    fn input(&self, batch: &Part<'_>) -> Torch<Tensor> {
         let side = self.settings.patch_px as usize;
         let samples = batch.labels.len() / (side * side);
         let channels = batch.pixels.len() / batch.labels.len().max(1);
         let x = tensor(batch.pixels, &[samples, channels, side, side], self.place.device())?;
+        channels_last(&x)?.f_to_kind(self.place.kind())
+    }
+
+    /// The loss of all levels in their weights; none where nothing is labelled.
+    fn loss(&self, batch: &Part<'_>) -> Torch<Option<Tensor>> {
+        let side = self.settings.patch_px as usize;
+        let samples = batch.labels.len() / (side * side);
         let mut total: Option<Tensor> = None;
-        for (above, factor, logits) in self.forward(channels_last(&x)?.f_to_kind(self.place.kind())?)? {
+        for (above, factor, logits) in self.forward(self.input(batch)?)? {
             let labels = downsample_labels(batch.labels, side, factor);
             if labels.iter().all(|&label| label == UNLABELLED) {
                 continue;
@@ -232,10 +259,9 @@ impl<'a> TorchLearner<'a> {
         let (gamma, beta) = (Some(&self.values[layer.gamma]), Some(&self.values[layer.beta]));
         let (mean, variance) =
             (layer.running.map(|(m, _)| &self.values[m]), layer.running.map(|(_, v)| &self.values[v]));
-        let frozen = self.settings.freeze_norm_statistics;
         let mut y = match self.graph.norm {
             Norm::Instance => y.f_instance_norm(gamma, beta, None, None, true, MOMENTUM, EPSILON, true)?,
-            Norm::Batch => y.f_batch_norm(gamma, beta, mean, variance, !frozen, MOMENTUM, EPSILON, true)?,
+            Norm::Batch => y.f_batch_norm(gamma, beta, mean, variance, !self.frozen, self.momentum, EPSILON, true)?,
         };
         if layer.slope == 1.0 { Ok(y) } else { y.f_leaky_relu_() }
     }
@@ -269,6 +295,10 @@ fn stored(t: &Tensor) -> Torch<Tensor> {
 impl Learner for TorchLearner<'_> {
     fn step(&mut self, batch: &Batch, rate: f64) -> Result<f32, TrainingError> {
         self.try_step(batch, rate).map_err(failed)
+    }
+
+    fn estimate_statistics(&mut self, batch: &Batch) -> Result<(), TrainingError> {
+        self.try_estimate(batch).map_err(failed)
     }
 
     fn weights(&self) -> Result<MemberWeights, TrainingError> {

@@ -74,6 +74,12 @@ pub fn train_member_watched(
             return Err(TrainingError::Stopped(step + 1));
         }
     }
+    for more in 0..settings.norm_statistics_batches {
+        learner.estimate_statistics(&sampler.batch(settings, seed, settings.iterations + more))?;
+        if !progress(settings.iterations, losses.last().copied().unwrap_or_default()) {
+            return Err(TrainingError::Stopped(settings.iterations));
+        }
+    }
     let weights = learner.weights()?;
     if earlier.iter().chain([&weights]).any(|weights| weights.first_bad_value().is_some()) {
         return Err(TrainingError::Diverged { step: settings.iterations, what: "a weight" });

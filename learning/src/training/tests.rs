@@ -119,7 +119,46 @@ fn ten_steps_are_those_of_pytorch() {
                     );
                 }
             }
+            let Some(estimated) = run["estimated"].as_object() else { continue };
+            // Every row the other way round.
+            let turned = batch.pixels.chunks_exact(16).flat_map(|row| row.iter().rev().copied()).collect();
+            let mirrored = Batch { pixels: turned, labels: batch.labels.clone() };
+            for batch in [&batch, &mirrored] {
+                learner.estimate_statistics(batch).unwrap();
+            }
+            let anew = learner.weights().unwrap();
+            for (name, t) in anew.iter() {
+                let Some(theirs) = estimated.get(name) else {
+                    assert_eq!(Some(t), after.get(name), "{name} is no statistic");
+                    continue;
+                };
+                let values = t.values.iter().map(|&v| f64::from(v));
+                for (ours, theirs) in
+                    [values.clone().sum(), values.map(|v| v * v).sum::<f64>()].iter().zip(floats(theirs))
+                {
+                    assert!(
+                        (ours - theirs).abs() < 1e-4 * (1.0 + theirs.abs()),
+                        "{trainer:?} {name}, estimated anew: {ours} against {theirs}"
+                    );
+                }
+            }
         }
+    }
+}
+
+#[test]
+fn statistics_are_estimated_anew_after_the_last_step() {
+    let (arch, settings) = small(3);
+    let start = MemberWeights::initialise(&arch, 2);
+    let trained = |batches| {
+        let settings = Training { freeze_norm_statistics: true, norm_statistics_batches: batches, ..settings.clone() };
+        train_member(Trainer::Cpu, &arch, &start, &[toy(64, 0)], &settings, 4, &|_, _| true).unwrap().weights
+    };
+    let (without, with, longer) = (trained(0), trained(2), trained(3));
+    for (name, tensor) in with.iter() {
+        let statistic = name.contains("running");
+        assert_eq!(without.get(name) == Some(tensor), !statistic, "{name}");
+        assert_eq!(longer.get(name) == Some(tensor), !statistic, "{name}: another batch counts");
     }
 }
 
