@@ -10,9 +10,10 @@ const PANELS: f64 = 330.0;
 const LEFTS: [f64; 2] = [66.0, 450.0];
 const SIZE: (f64, f64) = (290.0, 262.0);
 const TOP: f64 = 14.0;
-/// Side of a small picture, height of a site's line, and where its pictures begin.
+/// Side of a small picture, height of a site's line with pictures and without, and where its pictures begin.
 const PICTURE: f64 = 56.0;
 const LINE: f64 = 64.0;
+const PLAIN_LINE: f64 = 40.0;
 const PICTURES: f64 = 196.0;
 
 /// A panel's axes: what they say and what they span.
@@ -82,7 +83,9 @@ pub(super) fn colours(sites: &[SiteColours]) -> String {
         Panel::of(LEFTS[0], ("chromaticity: red against all", "chromaticity: green against blue"), &all(&colour)),
         Panel::of(LEFTS[1], ("mean optical density", "its standard deviation within the field"), &all(&darkness)),
     ];
-    let mut svg = Svg::new(WIDTH, PANELS + LINE * sites.len() as f64, "The sites' fields in colour");
+    let plain = sites.iter().all(|site| site.thumbnails.is_empty());
+    let (line, middle) = if plain { (PLAIN_LINE, PLAIN_LINE / 2.0) } else { (LINE, PICTURE / 2.0) };
+    let mut svg = Svg::new(WIDTH, PANELS + line * sites.len() as f64, "The sites' fields in colour");
     panels.iter().for_each(|panel| panel.frame(&mut svg));
     let mut series = 0;
     for (place, site) in sites.iter().enumerate() {
@@ -92,14 +95,14 @@ pub(super) fn colours(sites: &[SiteColours]) -> String {
             panels[0].site(&mut svg, &site.fields.iter().map(colour).collect::<Vec<_>>(), ink, shape);
             panels[1].site(&mut svg, &site.fields.iter().map(darkness).collect::<Vec<_>>(), ink, shape);
         }
-        key(&mut svg, PANELS + LINE * place as f64, site, ink, shape);
+        key(&mut svg, PANELS + line * place as f64, middle, site, ink, shape);
     }
     svg.finish()
 }
 
 /// A site's name, its mark and its small pictures.
-fn key(svg: &mut Svg, top: f64, site: &SiteColours, ink: Ink, shape: usize) {
-    let middle = top + PICTURE / 2.0;
+fn key(svg: &mut Svg, top: f64, middle: f64, site: &SiteColours, ink: Ink, shape: usize) {
+    let middle = top + middle;
     svg.mark((16.0, middle - 7.0), 6.4, ink, shape);
     svg.text((32.0, middle - 2.5), 13.0, Anchor::Start, Ink::Text, &site.site);
     let fields = if site.fields.len() == 1 { "field" } else { "fields" };

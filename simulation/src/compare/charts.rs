@@ -74,10 +74,23 @@ pub(super) fn ink(row: &Row) -> Ink {
 const SQUARE: f64 = 430.0;
 const MARGIN: (f64, f64) = (62.0, 54.0);
 
-/// Points in a square of given ranges, with a line of perfect agreement if both are shares.
-pub(super) fn points(title: &str, axes: (&str, &str), points: &[(f64, f64)], diagonal: bool, note: &str) -> String {
+/// What is drawn in a square: points, and a line through points of its own.
+#[derive(Default)]
+pub(super) struct Plotted<'a> {
+    pub(super) points: &'a [(f64, f64)],
+    pub(super) line: &'a [(f64, f64)],
+    /// Both axes are shares: a line of perfect agreement, and no more than 1.
+    pub(super) shares: bool,
+    /// Beside the square.
+    pub(super) note: &'a str,
+}
+
+/// Points in a square; what is upwards is a share.
+pub(super) fn square(title: &str, axes: (&str, &str), plotted: &Plotted<'_>) -> String {
+    let &Plotted { points, line, shares, note } = plotted;
     let mut svg = Svg::new(WIDTH, SQUARE, title);
-    let most = if diagonal { 1.0 } else { points.iter().map(|p| p.0).fold(0.05, f64::max) * 1.04 };
+    let furthest = points.iter().chain(line).map(|point| point.0).fold(0.05, f64::max);
+    let most = if shares { 1.0 } else { furthest * 1.04 };
     let x_of = |x: f64| MARGIN.0 + x / most * (WIDTH - MARGIN.0 - RIGHT);
     let y_of = |y: f64| SQUARE - MARGIN.1 - y * (SQUARE - MARGIN.1 - 18.0);
     for value in ticks(0.0, 1.0, 5) {
@@ -91,13 +104,18 @@ pub(super) fn points(title: &str, axes: (&str, &str), points: &[(f64, f64)], dia
         svg.text((x_of(value), y_of(0.0) + 18.0), 12.0, Anchor::Middle, Ink::Soft, &tick_text(value, step));
     }
     svg.line((MARGIN.0, y_of(0.0)), (WIDTH - RIGHT, y_of(0.0)), Ink::Soft, 1.0);
-    if diagonal {
+    if shares {
         svg.polyline(&[(x_of(0.0), y_of(0.0)), (x_of(1.0), y_of(1.0))], Ink::Soft, 1.2, Some("5 4"));
     }
     let radius = if points.len() > 200 { 2.4 } else { 4.4 };
     for &(x, y) in points {
         svg.mark((x_of(x), y_of(y)), radius, Ink::Series(0), 0);
     }
+    let line: Vec<(f64, f64)> = line.iter().map(|&(x, y)| (x_of(x), y_of(y))).collect();
+    if !line.is_empty() {
+        svg.polyline(&line, Ink::Series(1), 2.2, None);
+    }
+    line.iter().for_each(|&at| svg.mark(at, 4.8, Ink::Series(1), 1));
     svg.text(((MARGIN.0 + WIDTH - RIGHT) / 2.0, SQUARE - 12.0), 13.0, Anchor::Middle, Ink::Text, axes.0);
     svg.upright((16.0, (18.0 + SQUARE - MARGIN.1) / 2.0), 13.0, axes.1);
     svg.strong((WIDTH - RIGHT + 12.0, 34.0), 13.0, Anchor::Start, Ink::Text, note);

@@ -26,6 +26,7 @@ pub(crate) struct SiteColours {
     /// The fields with tissue, by name.
     pub(crate) fields: Vec<FieldColour>,
     /// The middle squares of the first fields as JPEG in base64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) thumbnails: Vec<String>,
 }
 
@@ -46,6 +47,11 @@ impl SiteColours {
         let thumbnails = site.fields.iter().take(THUMBNAILS).map(thumbnail).collect::<Result<_, _>>()?;
         let fields = site.fields.iter().filter_map(FieldColour::of).collect();
         Ok(Self { site: site.id.to_string(), central: site.central, fields, thumbnails })
+    }
+
+    /// The same without pictures.
+    pub(super) fn plain(&self) -> Self {
+        Self { thumbnails: Vec::new(), ..self.clone() }
     }
 
     /// The small pictures as JPEG files; what is none is left out.

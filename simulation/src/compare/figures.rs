@@ -4,10 +4,10 @@ use super::cell::Cell;
 use super::chart_budgets::by_site;
 use super::chart_colour::colours;
 use super::chart_stages::by_stage;
-use super::charts;
+use super::charts::{self, Plotted};
 use super::colour::SiteColours;
-use super::summary::Summary;
-use crate::report::stats::spearman;
+use super::first_ensemble::boxes;
+use super::summary::{BoxSummary, Summary};
 
 /// A drawing with its caption; the name is its file's stem.
 pub(super) struct Figure {
@@ -31,26 +31,27 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    /// Of a comparison's folder: with every box and with pictures.
     pub(super) fn of(summary: &Summary, cells: &[Cell], sites: &[SiteColours]) -> Self {
-        let mut figures = Self::of_summary(summary);
-        figures.ensemble.insert(0, uncertainty(cells));
-        figures.colours.extend((!sites.is_empty()).then(|| in_colour(sites)));
-        figures
+        Self::with(summary, &boxes(cells).into_iter().map(|(_, pair)| pair).collect::<Vec<_>>(), sites)
     }
 
-    /// Those for which a summary suffices.
+    /// Of a summary alone.
     pub(super) fn of_summary(summary: &Summary) -> Self {
+        Self::with(summary, &[], &summary.colours)
+    }
+
+    fn with(summary: &Summary, boxes: &[(f64, f64)], sites: &[SiteColours]) -> Self {
         let budgets = summary.budgets();
         let with_stages = budgets.iter().filter(|_| summary.rows.iter().any(|row| !row.stages.is_empty()));
         Self {
             arms: budgets.iter().map(|&budget| arms(summary, budget)).collect(),
             sites: vec![against_budget(summary)],
             stages: with_stages.map(|&budget| stages(summary, budget)).collect(),
-            ensemble: (!summary.reliability.is_empty())
-                .then(|| reliability(&summary.reliability))
-                .into_iter()
+            ensemble: (summary.boxes.as_ref().map(|of| uncertainty(of, boxes)).into_iter())
+                .chain((!summary.reliability.is_empty()).then(|| reliability(&summary.reliability)))
                 .collect(),
-            colours: Vec::new(),
+            colours: (!sites.is_empty()).then(|| in_colour(sites)).into_iter().collect(),
         }
     }
 
@@ -91,33 +92,44 @@ fn stages(summary: &Summary, budget: u32) -> Figure {
 }
 
 fn in_colour(sites: &[SiteColours]) -> Figure {
-    let caption = "One small mark a field, over its tissue; the large marks are the sites' means with one standard deviation \
-                   between fields. Left: colour however dark, as chromaticities of the hue-saturation-density model, where \
-                   grey is at (0, 0), more red absorbed is to the right, and more green than blue absorbed is up. Right: \
-                   mean optical density, and how much it varies within the field. Below: the middles of the first fields.";
-    Figure { name: "colours".into(), svg: colours(sites), caption: caption.into() }
+    let mut caption = "One small mark a field, over its tissue; the large marks are the sites' means with one standard deviation \
+                       between fields. Left: colour however dark, as chromaticities of the hue-saturation-density model, where \
+                       grey is at (0, 0), more red absorbed is to the right, and more green than blue absorbed is up. Right: \
+                       mean optical density, and how much it varies within the field."
+        .to_owned();
+    if sites.iter().any(|site| !site.thumbnails.is_empty()) {
+        caption.push_str(" Below: the middles of the first fields.");
+    }
+    Figure { name: "colours".into(), svg: colours(sites), caption }
 }
 
-fn uncertainty(cells: &[Cell]) -> Figure {
-    let first =
-        || cells.iter().filter(|cell| cell.budget == 0).flat_map(|cell| &cell.sites).filter(|site| !site.central);
-    let boxes: Vec<(f64, f64)> = first().flat_map(|site| &site.fields).flat_map(|field| field.boxes.clone()).collect();
-    let note = spearman(&boxes).map_or(String::new(), |rho| format!("Spearman {rho:.2}"));
+fn uncertainty(of: &BoxSummary, boxes: &[(f64, f64)]) -> Figure {
+    let seeds = || of.spearman_by_seed.iter().copied();
+    let (least, most) = (seeds().fold(1.0, f64::min), seeds().fold(-1.0, f64::max));
+    let note = match of.spearman {
+        Some(rho) if of.spearman_by_seed.len() > 1 => format!("Spearman {rho:.2}, by seed {least:.2} to {most:.2}"),
+        Some(rho) => format!("Spearman {rho:.2}"),
+        None => String::new(),
+    };
     let axes = ("mean uncertainty of the box (nats)", "Dice of the box");
     let title = "Mean uncertainty against Dice of boxes of held-out fields";
     let caption = format!(
         "Does the first ensemble know where it is wrong? {} boxes, side by side, of held-out fields of the other \
-         sites, once for every seed; those without foreground in truth and prediction are left out.",
-        boxes.len()
+         sites, once for every seed; those without foreground in truth and prediction are left out. The line goes through \
+         the means of tenths of them. {}",
+        of.boxes,
+        if note.is_empty() { String::new() } else { format!("{note}.") }
     );
-    let svg = charts::points(title, axes, &boxes, false, &note);
-    Figure { name: "uncertainty".into(), svg, caption }
+    let plotted =
+        Plotted { points: boxes, line: &of.tenths, note: note.split(',').next().unwrap_or(""), ..Plotted::default() };
+    Figure { name: "uncertainty".into(), svg: charts::square(title, axes, &plotted), caption }
 }
 
 fn reliability(bins: &[(f64, f64)]) -> Figure {
     let axes = ("mean probability of the predicted class", "share that is right");
     let caption = "Reliability of the first ensemble on held-out fields of the other sites, in bins of equal width; on \
                    the dashed line it is as sure as it is right.";
-    let svg = charts::points("Reliability diagram of the first ensemble", axes, bins, true, "");
+    let plotted = Plotted { points: bins, shares: true, ..Plotted::default() };
+    let svg = charts::square("Reliability diagram of the first ensemble", axes, &plotted);
     Figure { name: "reliability".into(), svg, caption: caption.into() }
 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::colour::SiteColours;
+use super::exports;
 use super::figures::Figures;
 use super::folder::Folder;
 use super::report;
@@ -15,7 +17,7 @@ use crate::files::{read, write};
 use crate::report::svg::on_white;
 use crate::work::Reported;
 
-/// Writes `summary.json`, `table.csv`, `report.html` and the figures of a comparison again. Of one that was broken off it
+/// Writes `summary.json`, the tables as CSV, `report.html` and the figures of a comparison again. Of one that was broken off it
 /// tells what is there.
 ///
 /// # Errors
@@ -56,9 +58,12 @@ pub(super) fn written(folder: &Folder) -> Result<(PathBuf, String), ExperimentEr
     if cells.is_empty() {
         return Err(ExperimentError::Usage(format!("{} holds no cell of a comparison yet", folder.out.display())));
     }
-    let summary = summarise(&cells, folder.spacing_um()?);
+    let sites = folder.colours()?;
+    let colours = sites.iter().map(SiteColours::plain).collect();
+    let summary = Summary { colours, ..summarise(&cells, folder.spacing_um()?) };
     write(&folder.out.join("summary.json"), &summary)?;
-    let report = report::write(&folder.out, &summary, &cells, &folder.colours()?, &request)?;
+    exports::write(&folder.out, &summary)?;
+    let report = report::write(&folder.out, &summary, &cells, &sites, &request)?;
     Ok((report, summary.table()))
 }
 

@@ -1,4 +1,4 @@
-//! `report.html`, `table.csv` and the figures of a comparison.
+//! `report.html` and the figures of a comparison.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,8 +8,7 @@ use super::cell::Cell;
 use super::colour::SiteColours;
 use super::figures::{Figure, Figures};
 use super::folder::Request;
-use super::statistics::Interval;
-use super::summary::{CONTROLS, Summary};
+use super::summary::Summary;
 use super::tables;
 use crate::experiment::ExperimentError;
 use crate::report::svg::{escape, on_white};
@@ -32,37 +31,10 @@ pub(super) fn write(
             fs::write(&path, bytes).map_err(ExperimentError::file(&path))?;
         }
     }
-    let table = out.join("table.csv");
-    fs::write(&table, csv(summary)).map_err(ExperimentError::file(&table))?;
     let report = out.join("report.html");
     let page = page(summary, cells, &figures, request);
     fs::write(&report, page).map_err(ExperimentError::file(&report))?;
     Ok(report)
-}
-
-fn csv(summary: &Summary) -> String {
-    let parts = |name: &str| format!("{name},{name}_low,{name}_high");
-    let controls = CONTROLS.map(|control| parts(&format!("minus_{}", control.replace([' ', '-'], "_"))));
-    let mut text = format!(
-        "arm,budget,{},central_dice,ece,asked,area_mm2,foreground_mm2,foreground_enrichment,gain_per_mm2,\
-         false_positive,{},dice_by_seed\n",
-        parts("dice"),
-        controls.join(",")
-    );
-    let number = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.6}"));
-    let three = |of: Option<Interval>| [of.map(|d| d.mean), of.map(|d| d.low), of.map(|d| d.high)].map(number);
-    for row in &summary.rows {
-        let mut cells = vec![row.arm.clone(), row.budget.to_string()];
-        cells.extend(three(row.dice));
-        let cost = [row.asked, row.area_mm2, row.foreground_mm2, row.foreground_enrichment, row.gain_per_mm2];
-        cells.extend([row.central.map(|d| d.mean), row.ece].into_iter().chain(cost).map(number));
-        cells.push(number(row.false_positive));
-        cells.extend(CONTROLS.iter().flat_map(|control| three(row.differences.get(*control).map(|(of, _)| *of))));
-        cells.push(row.by_seed.iter().map(|dice| format!("{dice:.6}")).collect::<Vec<_>>().join(" "));
-        text.push_str(&cells.join(","));
-        text.push('\n');
-    }
-    text
 }
 
 fn page(summary: &Summary, cells: &[Cell], figures: &Figures, request: &Request) -> String {

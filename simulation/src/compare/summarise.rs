@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consilium_learning::metrics::BINS;
-
 use super::arms::FULL;
 use super::cell::Cell;
+use super::first_ensemble::{box_summary, boxes, maps, reliability};
 use super::stages::stages;
 use super::statistics::{Interval, Values, area, bootstrap, mean, mean_of};
-use super::summary::{ArmSummary, CONTROLS, Differences, FIRST, MapSummary, Row, Summary};
+use super::summary::{ArmSummary, CONTROLS, Differences, FIRST, Row, Summary};
 
 /// The Dice of every field and seed, by arm and budget.
 type Curves<'a> = BTreeMap<(&'a str, u32), Values>;
@@ -39,6 +38,8 @@ pub(super) fn summarise(cells: &[Cell], spacing_um: Option<f64>) -> Summary {
         arms: at_largest.map(|(arm, _)| arm_summary(arm, &areas)).collect(),
         maps: maps(cells),
         reliability: reliability(cells),
+        boxes: box_summary(boxes(cells)),
+        colours: Vec::new(),
     }
 }
 
@@ -163,43 +164,6 @@ fn paired(own: &Values, other: &Values) -> Values {
         (!differences.is_empty()).then(|| (key.clone(), differences))
     };
     own.iter().filter_map(of_field).collect()
-}
-
-/// Pools the bins of the first ensemble's diagrams by their confidence.
-fn reliability(cells: &[Cell]) -> Vec<(f64, f64)> {
-    let first = cells.iter().filter(|cell| cell.budget == 0).flat_map(|cell| &cell.sites).filter(|site| !site.central);
-    let mut pooled: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
-    for &(pixels, confidence, accuracy) in first.flat_map(|site| &site.fields).flat_map(|field| &field.reliability) {
-        let bin = pooled.entry((confidence * BINS as f64).ceil() as u32).or_default();
-        let n = pixels as f64;
-        *bin = (bin.0 + n, bin.1 + n * confidence, bin.2 + n * accuracy);
-    }
-    pooled.into_values().map(|(n, confidence, accuracy)| (confidence / n, accuracy / n)).collect()
-}
-
-/// Every uncertainty that the first ensemble's cells tell of.
-fn maps(cells: &[Cell]) -> Vec<MapSummary> {
-    let mut found: BTreeMap<String, (Values, Values)> = BTreeMap::new();
-    for cell in cells.iter().filter(|cell| cell.budget == 0) {
-        for site in cell.sites.iter().filter(|site| !site.central) {
-            for (field, figures) in site.fields.iter().flat_map(|field| field.maps.iter().map(move |map| (field, map)))
-            {
-                let name = serde_json::to_value(figures.map).ok().and_then(|v| v.as_str().map(str::to_owned));
-                let (auroc, aurc) = found.entry(name.unwrap_or_default()).or_default();
-                let key = (site.site.clone(), field.field.clone());
-                for (values, value) in [(auroc, figures.error_auroc), (aurc, figures.aurc)] {
-                    if let Some(value) = value {
-                        values.entry(key.clone()).or_default().insert(cell.seed, value);
-                    }
-                }
-            }
-        }
-    }
-    let summary = |(map, (auroc, aurc)): (String, (Values, Values))| {
-        let (auroc, aurc) = (bootstrap(&auroc, &format!("{map}/auroc")), bootstrap(&aurc, &format!("{map}/aurc")));
-        MapSummary { map, error_auroc: auroc, aurc }
-    };
-    found.into_iter().map(summary).collect()
 }
 
 #[cfg(test)]

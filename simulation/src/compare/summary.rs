@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::colour::SiteColours;
 use super::stages::StageFigures;
 use super::statistics::Interval;
 
@@ -37,6 +38,12 @@ pub(crate) struct Summary {
     /// Mean confidence and accuracy of the first ensemble on the other sites' held-out fields, by bin of confidence.
     #[serde(default)]
     pub(crate) reliability: Vec<(f64, f64)>,
+    /// Uncertainty against Dice by box; none where no box can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) boxes: Option<BoxSummary>,
+    /// Where the sites' fields lie in colour, without pictures of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) colours: Vec<SiteColours>,
 }
 
 /// An arm with a budget.
@@ -99,6 +106,19 @@ pub(crate) struct MapSummary {
     pub(crate) map: String,
     pub(crate) error_auroc: Option<Interval>,
     pub(crate) aurc: Option<Interval>,
+}
+
+/// Whether the first ensemble is less sure where it is wrong: boxes, side by side, of the other sites' held-out fields, with
+/// foreground in truth or prediction.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BoxSummary {
+    /// How many, a box of two seeds twice.
+    pub(crate) boxes: usize,
+    /// Spearman's rank correlation of a box's mean UGA uncertainty and its Dice, and the same by seed.
+    pub(crate) spearman: Option<f64>,
+    pub(crate) spearman_by_seed: Vec<f64>,
+    /// Mean uncertainty (nats) and mean Dice of the boxes in tenths, from the surest.
+    pub(crate) tenths: Vec<(f64, f64)>,
 }
 
 impl Summary {
