@@ -1,6 +1,7 @@
 //! JSON files of a folder that an experiment keeps and goes on with, and the terms under which it may go on.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
@@ -11,6 +12,8 @@ use crate::experiment::ExperimentError;
 
 /// The file that a run locks in its folder.
 const LOCK: &str = "lock";
+/// The ending of a file that is being written.
+const PART: &str = "part";
 
 /// That a folder is one run's.
 pub(crate) struct Claim {
@@ -24,7 +27,9 @@ pub(crate) fn claim(out: &Path, terms: &Value, what: &str) -> Result<Claim, Expe
     fs::create_dir_all(out).map_err(ExperimentError::file(out))?;
     let path = out.join("terms.json");
     let names = fs::read_dir(out).map_err(ExperimentError::file(out))?;
-    let empty = names.flatten().all(|entry| entry.file_name() == LOCK);
+    // A run that was killed while it wrote its first file leaves a part of it.
+    let nothing = |path: &Path| path.ends_with(LOCK) || path.extension().is_some_and(|ending| ending == PART);
+    let empty = names.flatten().all(|entry| nothing(&entry.path()));
     match read::<Value>(&path)? {
         None if empty => {
             let claim = locked(out)?;
@@ -66,13 +71,20 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Experi
     }
 }
 
-/// Writes a JSON file whole or not at all; its folder is made.
+/// Writes a JSON file whole or not at all, also where the power fails; its folder is made.
 pub(crate) fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), ExperimentError> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| ExperimentError::json(path, source))?;
     bytes.push(b'\n');
     make_parent(path)?;
-    let part = path.with_extension("part");
-    fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).map_err(ExperimentError::file(path))
+    // Its own for every process: one may render what another is writing.
+    let part = path.with_extension(format!("{}.{PART}", std::process::id()));
+    let whole = || {
+        let mut file = File::create(&part)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    };
+    whole().map_err(ExperimentError::file(path))
 }
 
 /// Makes the folder that a file is to be in.
@@ -99,6 +111,9 @@ mod tests {
         claimed(&json!(1)).unwrap();
         fs::remove_file(out.join("terms.json")).unwrap();
         claimed(&json!(2)).unwrap();
+        fs::remove_file(out.join("terms.json")).unwrap();
+        fs::write(out.join("terms.7.part"), "{").unwrap();
+        drop(claimed(&json!(2)).unwrap());
         fs::remove_file(out.join("terms.json")).unwrap();
         fs::write(out.join("letter.txt"), "dear").unwrap();
         assert!(claimed(&json!(2)).err().unwrap().contains("holds something else"));

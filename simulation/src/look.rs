@@ -1,13 +1,14 @@
 //! What an ensemble says of one field, member by member: tiles, weights and sums are those of a scan, kept apart by member
 //! because every rule wants other figures of them. Fields are at least as large as a tile, which [`crate::fields`] checks.
 
+use consilium_common::Plan;
 use consilium_common::bundle::Averaging;
 use consilium_common::plan::ScanSettings;
-use consilium_learning::engine::{Engine, predict_all};
-use consilium_learning::network::InputScale;
+use consilium_learning::engine::{self, Device, Engine, predict_all};
+use consilium_learning::network::{InputScale, MemberWeights};
 use consilium_learning::scan::{Strip, gaussian_weights, tile_starts};
 use consilium_learning::uncertainty::{Combiner, RowOutput};
-use image::{Rgb, RgbImage, imageops};
+use image::imageops;
 
 use crate::experiment::ExperimentError;
 use crate::fields::Field;
@@ -20,6 +21,13 @@ pub(crate) struct Look {
     pub(crate) probabilities: Vec<f32>,
     /// Labels, UGA's uncertainty, entropy and probabilities, as a scan gives them.
     pub(crate) strip: Strip,
+}
+
+/// What predicts on a device: engines differ in the last bits.
+pub(crate) fn engine_name(device: Device, plan: &Plan) -> Result<String, ExperimentError> {
+    let member = [MemberWeights::initialise(&plan.architecture, 0)];
+    let engine = engine::open_members(device, &plan.architecture, &member, plan.scan.tile_px)?;
+    Ok(engine.name().to_owned())
 }
 
 /// Predicts a field with all members.
@@ -36,21 +44,20 @@ pub(crate) fn look(engine: &Engine, settings: &ScanSettings, field: &Field) -> R
     let mut outputs = vec![Vec::new(); members];
     for &y in &rows {
         for &x in &columns {
-            let shown = (tile.min(width - x) as usize, tile.min(height - y) as usize);
             let at = |row: usize| (y as usize + row) * wide + x as usize;
             let on_tissue: usize =
-                (0..shown.1).map(|row| field.tissue[at(row)..][..shown.0].iter().filter(|&&t| t != 0).count()).sum();
+                (0..side).map(|row| field.tissue[at(row)..][..side].iter().filter(|&&t| t != 0).count()).sum();
             if (on_tissue as f64) < settings.min_tissue * (side * side) as f64 || on_tissue == 0 {
                 continue;
             }
-            let pixels_here = cut(&field.image, x, y, tile);
+            let pixels_here = imageops::crop_imm(&field.image, x, y, tile, tile).to_image();
             predict_all(predictor, &[pixels_here], &InputScale::RGB_TO_01, &mut outputs)?;
-            for row in 0..shown.1 {
-                let weights = &weights[row * side..][..shown.0];
-                add(&mut total[at(row)..][..shown.0], weights.iter().copied());
+            for row in 0..side {
+                let weights = &weights[row * side..][..side];
+                add(&mut total[at(row)..][..side], weights.iter().copied());
                 for (plane, sums) in sums.chunks_exact_mut(pixels).enumerate() {
-                    let said = &outputs[plane / classes][(plane % classes) * side * side + row * side..][..shown.0];
-                    add(&mut sums[at(row)..][..shown.0], said.iter().zip(weights).map(|(p, w)| p * w));
+                    let said = &outputs[plane / classes][(plane % classes) * side * side + row * side..][..side];
+                    add(&mut sums[at(row)..][..side], said.iter().zip(weights).map(|(p, w)| p * w));
                 }
             }
         }
@@ -73,17 +80,6 @@ pub(crate) fn look(engine: &Engine, settings: &ScanSettings, field: &Field) -> R
 
 fn add(to: &mut [f32], values: impl Iterator<Item = f32>) {
     to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
-}
-
-/// A tile; white beyond the field.
-fn cut(image: &RgbImage, x: u32, y: u32, side: u32) -> RgbImage {
-    let inside = imageops::crop_imm(image, x, y, side.min(image.width() - x), side.min(image.height() - y)).to_image();
-    if inside.dimensions() == (side, side) {
-        return inside;
-    }
-    let mut tile = RgbImage::from_pixel(side, side, Rgb([255; 3]));
-    imageops::replace(&mut tile, &inside, 0, 0);
-    tile
 }
 
 /// What a scan keeps of the field: `sums` are the members' weighted probabilities, `scale` undoes the weights.

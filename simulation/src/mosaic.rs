@@ -85,8 +85,12 @@ pub fn mosaic(options: &MosaicOptions, progress: &dyn Fn(u32, u32)) -> Result<Mo
         return Err(usage(format!("--glass is {} and must be a share from 0 to 1", options.glass)));
     }
     let mask = options.mask.clone().unwrap_or_else(|| beside(&options.out));
-    if mask == options.out {
+    if is_same(&mask, &options.out) {
         return Err(usage("slide and mask would be the same file; give another --mask".to_owned()));
+    }
+    // One of the two may be what the fields are cut from.
+    if let Some(there) = [&options.out, &mask].into_iter().find(|path| path.exists()) {
+        return Err(usage(format!("{} is there already; take another --out or --mask", there.display())));
     }
     let sources = sources(&options.fields)?;
     let mpp = common_spacing(&sources)?;
@@ -113,6 +117,12 @@ pub fn mosaic(options: &MosaicOptions, progress: &dyn Fn(u32, u32)) -> Result<Mo
     let (slide_bytes, mask_bytes) = (bytes(&options.out)?, bytes(&mask)?);
     let seconds = started.elapsed().as_secs_f64();
     Ok(Mosaic { mask, fields: sources.len(), mpp, slide_bytes, mask_bytes, seconds })
+}
+
+/// Whether two paths of files, which need not be there, are of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| std::path::absolute(path).ok();
+    one == other || whole(one).is_some_and(|one| whole(other) == Some(one))
 }
 
 fn usage(why: String) -> ExperimentError {
@@ -334,8 +344,14 @@ mod tests {
         assert!(fit > 700 * 500 * 97 / 100, "{fit} of {}", 700 * 500);
         let bytes = || (fs::read(&options.out).unwrap(), fs::read(&made.mask).unwrap());
         let first = bytes();
+        let refused = mosaic(&options, &|_, _| ()).unwrap_err().to_string();
+        assert!(refused.contains("big.tif is there already") && first == bytes(), "{refused}");
+        fs::remove_file(&options.out).unwrap();
+        fs::remove_file(&made.mask).unwrap();
         mosaic(&options, &|_, _| ()).unwrap();
         assert!(first == bytes());
+        let twice = MosaicOptions { out: "a.tif".into(), mask: Some("./a.tif".into()), ..options };
+        assert!(mosaic(&twice, &|_, _| ()).unwrap_err().to_string().contains("the same file"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Drawn centres with rare tumour: data folders in the shape of Camelyon17, on which acquisition rules can be compared.
 //!
-//! Each centre has slides of all four stages in equal numbers and benign areas that resemble tumour. Beside them lies a plan
+//! Each centre has slides of all four stages, in turn, and benign areas that resemble tumour. Beside them lies a plan
 //! made for them. The same seed gives the same bytes; a folder that holds anything is refused.
 
 use std::fmt::Write;

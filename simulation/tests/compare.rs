@@ -58,6 +58,7 @@ fn options(folder: &Path, out: &str) -> CompareOptions {
         vary: Vec::new(),
         budgets: vec![0, 2, 4],
         rounds: 2,
+        cold: false,
         seed: 5,
         seeds: 1,
         sites: None,
@@ -72,7 +73,8 @@ fn options(folder: &Path, out: &str) -> CompareOptions {
 /// The bytes of everything that is drawn of cells: summary, table, report and figures, by name.
 fn drawn(out: &Path) -> Vec<(String, Vec<u8>)> {
     let mut paths: Vec<PathBuf> = fs::read_dir(out.join("figures")).unwrap().map(|e| e.unwrap().path()).collect();
-    paths.extend(["summary.json", "table.csv", "report.html"].map(|name| out.join(name)));
+    let tables = ["table.csv", "sites.csv", "stages.csv", "maps.csv"];
+    paths.extend(tables.iter().chain(&["summary.json", "report.html"]).map(|name| out.join(name)));
     paths.sort();
     let bytes = |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into(), fs::read(path).unwrap());
     paths.into_iter().map(bytes).collect()
@@ -193,6 +195,22 @@ async fn settings_are_varied_on_the_same_patches() {
 }
 
 #[tokio::test]
+async fn a_cold_start_begins_with_the_first_ensemble_in_every_round() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path());
+    let mut cells = Vec::new();
+    for (out, cold) in [("warm", false), ("cold", true)] {
+        let options = CompareOptions { acquisition: Vec::new(), budgets: vec![2], cold, ..options(folder.path(), out) };
+        compare(options, String::new(), CancellationToken::new()).await.unwrap();
+        let cell =
+            |arm: &str| fs::read_to_string(folder.path().join(out).join(format!("cells/seed-5-fold-0-{arm}.json")));
+        cells.push((cell("first-0").unwrap(), cell("random-2").unwrap()));
+    }
+    assert_eq!(cells[0].0, cells[1].0, "the same first ensemble");
+    assert_ne!(cells[0].1, cells[1].1);
+}
+
+#[tokio::test]
 async fn what_cannot_be_compared_is_said() {
     let folder = tempfile::tempdir().unwrap();
     data(folder.path());
@@ -206,6 +224,9 @@ async fn what_cannot_be_compared_is_said() {
     assert!(refused(CompareOptions { budgets: vec![0], ..of() }).await.contains("--budget"));
     assert!(refused(CompareOptions { budgets: vec![1], ..of() }).await.contains("--rounds 2"));
     assert!(refused(CompareOptions { folds: 1, ..of() }).await.contains("--folds"));
+    assert!(refused(CompareOptions { rounds: 1, cold: true, ..of() }).await.contains("--cold needs --rounds 2"));
+    assert!(refused(CompareOptions { sites: Some(0), ..of() }).await.contains("--sites"));
+    assert!(refused(CompareOptions { seed: u64::MAX, ..of() }).await.contains("--seed must be at most"));
     assert!(refused(CompareOptions { central: "nobody".into(), ..of() }).await.contains("no site `nobody`"));
     assert!(!folder.path().join("out").exists(), "nothing was written");
 }

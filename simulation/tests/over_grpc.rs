@@ -52,6 +52,7 @@ async fn a_cell_held_over_grpc_gives_the_same_numbers() {
         vary: vec!["rehearsal.replay=false".into()],
         budgets: vec![4],
         rounds: 2,
+        cold: false,
         seed: SEED,
         seeds: 1,
         sites: None,

@@ -24,6 +24,7 @@ pub use options::{ActiveOptions, STEPS, Strategy};
 use crate::experiment::{Console, ExperimentError};
 use crate::fields::Field;
 use crate::files;
+use crate::look::engine_name;
 use crate::work::{Reported, until_stopped};
 use learn::Network;
 use pool::Pool;
@@ -87,11 +88,12 @@ fn run(options: &ActiveOptions, command: &str, stop: &AtomicBool) -> Result<Repo
     let console = Console::new();
     let (plan, fields) = options.material(&console)?;
     let (trainer, why) = Trainer::on(options.device)?;
-    console.note(&why);
+    let scans = engine_name(options.device, &plan)?;
+    console.note(&format!("{scans}; {why}"));
     let go_on = || !stop.load(Ordering::Relaxed);
     let run = Run { options, plan, fields, trainer, go_on: &go_on };
-    let _claim =
-        files::claim(&options.out, &options.terms(&run.plan, &run.fields, &format!("{trainer:?}")), "another run")?;
+    let terms = options.terms(&run.plan, &run.fields, &format!("{scans}; {trainer:?}"));
+    let _claim = files::claim(&options.out, &terms, "another run")?;
     let strategies = options.strategies.iter().map(|strategy| (strategy.name(), Some(*strategy)));
     let mut lines = Vec::new();
     for (name, strategy) in strategies.chain([(FULL, None)]) {

@@ -34,7 +34,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use consilium_common::{Plan, SiteId};
-use consilium_learning::engine;
 use consilium_learning::network::MemberWeights;
 use consilium_learning::training::Trainer;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +43,7 @@ pub use render::{draw_summary, render};
 
 use crate::experiment::{Console, ExperimentError, find_sites, material_of};
 use crate::fields::Site;
+use crate::look::engine_name;
 use crate::work::{Reported, until_stopped};
 use colour::SiteColours;
 use folder::{Folder, Request};
@@ -75,18 +75,18 @@ fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Rep
     let plan = options.plan(&material_of(&options.data, &folders, &console)?)?;
     let trials = trials(&plan, &arms, &options.acquisition, &options.vary)?;
     let sites = load(options, &names, &plan, &console)?;
-    fits(&sites, &plan, options.folds, options.rounds)?;
+    fits(&sites, &plan, &trials, options.folds, options.rounds)?;
     if let Some(drop) = plan.gate.max_dice_drop {
         console.note(&format!("the plan's gate ({drop}) is not applied: a comparison measures every generation"));
     }
     let (trainer, trains) = Trainer::on(options.device)?;
-    let scans = engine_of(options, &plan)?;
+    let scans = engine_name(options.device, &plan)?;
     console.note(&format!("{scans}; {trains}"));
     let folder = Folder::open(&options.out, &options.terms(&plan, &sites, &format!("{scans}; {trainer:?}")))?;
     folder.keep_colours(&sites.iter().map(SiteColours::of).collect::<Result<Vec<_>, _>>()?)?;
     let go_on = || !stop.load(Ordering::Relaxed);
-    let setting =
-        Setting { sites: &sites, plan: &plan, device: options.device, trainer, rounds: options.rounds, go_on: &go_on };
+    let (device, rounds, cold) = (options.device, options.rounds, options.cold);
+    let setting = Setting { sites: &sites, plan: &plan, device, trainer, rounds, cold, go_on: &go_on };
     compute(options, &trials, &folder, &setting, command, &console)?;
     let (report, table) = render::written(&folder)?;
     Ok(Reported { report, table, seconds: since.elapsed().as_secs_f64() })
@@ -130,9 +130,10 @@ fn compute(
         let world = World::new(setting, seed, fold, options.folds, first);
         for (name, trial, budget) in cells {
             let cell = match trial {
-                None => world.baseline()?,
-                Some(trial) => world.cell(trial, budget)?,
-            };
+                None => world.baseline(),
+                Some(trial) => world.cell(trial, budget),
+            }
+            .map_err(ExperimentError::of_cell(&name))?;
             folder.keep(&name, &cell)?;
             bar.advance(1);
         }
@@ -170,13 +171,6 @@ fn load(
     let fields: usize = sites.iter().map(|site| site.fields.len()).sum();
     bar.finish(&format!("{fields} fields of {} sites", sites.len()));
     Ok(sites)
-}
-
-/// What predicts here: engines differ in the last bits.
-fn engine_of(options: &CompareOptions, plan: &Plan) -> Result<String, ExperimentError> {
-    let member = [MemberWeights::initialise(&plan.architecture, 0)];
-    let engine = engine::open_members(options.device, &plan.architecture, &member, plan.scan.tile_px)?;
-    Ok(engine.name().to_owned())
 }
 
 /// The first ensemble of a seed and fold, trained at the central site on what is not held out there.

@@ -28,6 +28,8 @@ pub struct CompareOptions {
     pub budgets: Vec<u32>,
     /// Rounds in which a budget is spent.
     pub rounds: u32,
+    /// Every round's fine-tuning begins with the first ensemble, not with the generation before.
+    pub cold: bool,
     /// The first seed.
     pub seed: u64,
     /// How many seeds.
@@ -48,6 +50,8 @@ pub struct CompareOptions {
 
 /// Raised whenever the same terms no longer give the same cells: other folds, figures or arithmetic.
 const CELLS: u32 = 4;
+/// The largest first seed.
+const MAX_SEED: u64 = 1 << 53;
 /// Parts into which fields can be divided.
 pub(super) const MAX_FOLDS: usize = 10;
 
@@ -55,14 +59,23 @@ impl CompareOptions {
     /// The arms: the controls, then those that were named.
     pub(super) fn arms(&self) -> Result<Vec<Arm>, ExperimentError> {
         let usage = |why: String| Err(ExperimentError::Usage(why));
+        self.as_experiment().validate()?;
         if self.budgets.iter().all(|&budget| budget == 0) || self.budgets.iter().any(|&budget| budget > 1000) {
             return usage("--budget needs numbers of patches up to 1000, one of them above 0".into());
         }
         if !(2..=MAX_FOLDS).contains(&self.folds) || self.seeds == 0 || self.seeds > 1000 {
             return usage(format!("--folds must be 2 to {MAX_FOLDS} and --seeds 1 to 1000"));
         }
+        if self.seed > MAX_SEED {
+            return usage(format!("--seed must be at most {MAX_SEED}: of it and a fold the seed of a study is made"));
+        }
         if self.rounds == 0 || self.budgets.iter().any(|&budget| budget > 0 && budget < self.rounds) {
             return usage(format!("--rounds {} needs at least one patch a round in every budget", self.rounds));
+        }
+        if self.cold && self.rounds == 1 {
+            return usage(
+                "--cold needs --rounds 2 or more: the first round begins with the first ensemble anyway".into(),
+            );
         }
         let mut arms: Vec<Arm> = Vec::new();
         for name in ALWAYS.into_iter().chain(self.acquisition.iter().map(String::as_str)) {
@@ -77,7 +90,7 @@ impl CompareOptions {
 
     /// The seeds.
     pub(super) fn seeds(&self) -> RangeInclusive<u64> {
-        self.seed..=self.seed.saturating_add(self.seeds - 1)
+        self.seed..=self.seed + (self.seeds - 1)
     }
 
     /// A person's own plan, or the built-in one for such data.
@@ -106,6 +119,7 @@ impl CompareOptions {
             rounds: Some(self.rounds),
             budget: self.budgets.iter().copied().max(),
             acquisition: Some(Score::UgaMean),
+            sites: self.sites,
             members: self.members,
             quick: self.quick,
             ..Options::new(Source::Folders { data, central }, self.out.clone())
@@ -116,13 +130,15 @@ impl CompareOptions {
     pub(super) fn terms(&self, plan: &Plan, sites: &[Site], computed_by: &str) -> serde_json::Value {
         let mut plan = plan.clone();
         (plan.seed, plan.acquisition.budget) = (0, 0);
+        // A field's name says in which fold it is.
+        let of_field = |field: &Field| (field.name.clone(), field.digest());
         let fields: Vec<_> = sites
             .iter()
-            .map(|site| (site.id.to_string(), site.fields.iter().map(Field::digest).collect::<Vec<_>>()))
+            .map(|site| (site.id.to_string(), site.fields.iter().map(of_field).collect::<Vec<_>>()))
             .collect();
         let (central, folds, rounds) = (&self.central, self.folds, self.rounds);
         json!({
-            "plan": plan, "fields": fields, "central": central, "folds": folds, "rounds": rounds,
+            "plan": plan, "fields": fields, "central": central, "folds": folds, "rounds": rounds, "cold": self.cold,
             "computed_by": computed_by, "version": env!("CARGO_PKG_VERSION"), "cells": CELLS,
             "arms": NAMES.map(|name| format!("{:?}", Arm::named(name))),
         })

@@ -20,7 +20,7 @@ use crate::look::Look;
 const MOST_STEPS: f64 = 10.0;
 
 impl World<'_> {
-    /// Fine-tunes at every site that has something to learn from, side by side, and aggregates.
+    /// Fine-tunes `from` at every site that has something to learn from, side by side, and aggregates.
     pub(super) fn round(
         &self,
         from: &Members,

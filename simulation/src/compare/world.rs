@@ -30,6 +30,7 @@ pub(super) struct Setting<'a> {
     pub(super) device: Device,
     pub(super) trainer: Trainer,
     pub(super) rounds: u32,
+    pub(super) cold: bool,
     pub(super) go_on: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -110,7 +111,8 @@ impl<'a> World<'a> {
                 true => asked.clone(),
                 false => asked.iter().zip(earlier).map(|(asked, earlier)| asked[earlier..].to_vec()).collect(),
             };
-            generation = self.round(&generation, trial, budget, &learned, rehearsed, round)?;
+            let from = if self.setting.cold { &self.first } else { &generation };
+            generation = self.round(from, trial, budget, &learned, rehearsed, round)?;
         }
         let cell = self.figures(&trial.name, budget, &generation, &asked, trial.kind == Kind::Full)?;
         if trial.kind != Kind::Full {
@@ -227,7 +229,7 @@ pub(super) fn labelled(strip: &Strip, field: &Field) -> Strip {
 
 /// The seed of the study that a seed and fold are: the plan of a run over gRPC that gives the same numbers has it.
 pub(super) fn study_seed(seed: u64, fold: usize) -> u64 {
-    seed.saturating_mul(MAX_FOLDS as u64).saturating_add(fold as u64)
+    seed * MAX_FOLDS as u64 + fold as u64
 }
 
 pub(super) fn wrong(error: consilium_learning::scan::ScanError) -> ExperimentError {

@@ -66,6 +66,14 @@ pub enum ExperimentError {
     /// A training failed.
     #[error(transparent)]
     Training(#[from] TrainingError),
+    /// A cell of a comparison could not be computed.
+    #[error("cell {name}: {source}; what is finished is kept, and without this arm or value the comparison goes on")]
+    Cell {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Box<ExperimentError>,
+    },
     /// The first ensemble could not be trained.
     #[error("training the first ensemble: {0}")]
     FirstEnsemble(SiteError),
@@ -117,6 +125,14 @@ impl ExperimentError {
         }
     }
 
+    /// Of a cell of a comparison; one that a person stopped is no failure.
+    pub(crate) fn of_cell(name: &str) -> impl Fn(Self) -> Self + '_ {
+        move |error| match error {
+            Self::Paused => Self::Paused,
+            error => Self::Cell { name: name.to_owned(), source: Box::new(error) },
+        }
+    }
+
     /// For `map_err` on JSON.
     pub(crate) fn json(path: &Path, source: serde_json::Error) -> Self {
         Self::Json { path: path.to_owned(), source }
@@ -125,12 +141,32 @@ impl ExperimentError {
     /// The process exit code: 64 usage, 75 try again later, 70 our bug, 69 something that it runs is not available, 130 stopped.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Invalid(_) | Self::Data(_) | Self::Slide(_) | Self::File { .. } => 64,
+            Self::Usage(_)
+            | Self::Invalid(_)
+            | Self::Data(_)
+            | Self::Slide(_)
+            | Self::Training(_)
+            | Self::File { .. } => 64,
+            Self::Cell { source, .. } => source.exit_code(),
             Self::Busy(_) => 75,
             Self::Coordinator(error) => error.code().exit_code(),
             Self::Site { source, .. } | Self::FirstEnsemble(source) => source.exit_code(),
             Self::Stopped | Self::Paused => 130,
             _ => 70,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_that_fails_is_named_and_one_that_was_stopped_is_no_failure() {
+        let diverged = TrainingError::Diverged { step: 3, what: "the loss" };
+        let error = ExperimentError::of_cell("seed-1-fold-0-random-5")(diverged.into());
+        assert!(error.to_string().starts_with("cell seed-1-fold-0-random-5: training diverged at step 3"), "{error}");
+        assert_eq!(error.exit_code(), 64);
+        assert!(matches!(ExperimentError::of_cell("a")(ExperimentError::Paused), ExperimentError::Paused));
     }
 }

@@ -112,7 +112,7 @@ pub(crate) fn find_sites(data: &Path, central: &str, most: Option<usize>) -> Res
         )));
     };
     let central = names.remove(home);
-    names.truncate(most.map_or(usize::MAX, |n| n - 1));
+    names.truncate(most.map_or(usize::MAX, |n| n.saturating_sub(1)));
     names.push(central.clone());
     names.sort();
     if names.len() < 2 {
