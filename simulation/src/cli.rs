@@ -122,7 +122,8 @@ struct CompareArgs {
     /// control_share), and values to try; may be given several times.
     #[arg(long, value_name = "TABLE.KEY=V,V")]
     vary: Vec<String>,
-    /// Begin the fine-tuning of every round with the first ensemble (a cold start), not with the generation before.
+    /// Begin the fine-tuning of every round with the first ensemble (a cold start), not with the generation before,
+    /// which still chooses and rehearses.
     #[arg(long)]
     cold: bool,
     /// What computes: auto, cpu, onnx, cuda:N, or in a program built with it libtorch.

@@ -225,6 +225,13 @@ async fn what_cannot_be_compared_is_said() {
     assert!(refused(CompareOptions { budgets: vec![1], ..of() }).await.contains("--rounds 2"));
     assert!(refused(CompareOptions { folds: 1, ..of() }).await.contains("--folds"));
     assert!(refused(CompareOptions { rounds: 1, cold: true, ..of() }).await.contains("--cold needs --rounds 2"));
+    let forgetful = CompareOptions {
+        cold: true,
+        acquisition: vec!["random".into()],
+        vary: vec!["rehearsal.replay=false".into()],
+        ..of()
+    };
+    assert!(refused(forgetful).await.contains("leave one of them out"));
     assert!(refused(CompareOptions { sites: Some(0), ..of() }).await.contains("--sites"));
     assert!(refused(CompareOptions { seed: u64::MAX, ..of() }).await.contains("--seed must be at most"));
     assert!(refused(CompareOptions { central: "nobody".into(), ..of() }).await.contains("no site `nobody`"));

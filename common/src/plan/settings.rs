@@ -126,7 +126,7 @@ pub struct Training {
     pub freeze_norm_statistics: bool,
     /// Batches after the last step over which batch-normalisation statistics are estimated anew, as their plain mean, with
     /// weights as they then are (`update_bn` of stochastic weight averaging, Izmailov et al. 2018). 0 is off.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_off")]
     pub norm_statistics_batches: u32,
     /// Augmentation.
     #[serde(default)]
@@ -151,7 +151,7 @@ fn yes() -> bool {
 fn one() -> u32 {
     1
 }
-fn is_none(value: &u32) -> bool {
+fn is_off(value: &u32) -> bool {
     *value == 0
 }
 fn is_one(value: &u32) -> bool {
@@ -212,8 +212,8 @@ impl Training {
         if !(self.clip_norm > 0.0 && self.clip_norm.is_finite()) {
             return fail("clip_norm", "must be above 0");
         }
-        if self.norm_statistics_batches > 10_000 {
-            return fail("norm_statistics_batches", "needs 0 to 10000");
+        if self.norm_statistics_batches > 1000 {
+            return fail("norm_statistics_batches", "needs 0 to 1000");
         }
         if self.norm_statistics_batches > 0 && self.snapshots > 1 {
             return fail("norm_statistics_batches", "goes with one member a training; set snapshots to 1");

@@ -77,9 +77,9 @@ pub fn candidates(
 }
 
 /// Those of the [`candidates`] that are sharp and that [`super::select`] could choose, whatever the other slides hold. Their
-/// number does not grow with the slide, nor does the memory that finding them takes, but for what is blurred: where the plan
-/// asks for sharpness, it is looked at in candidates for twice the budget, and in eight times as many again as long as
-/// nearly all of those that a rule would take from first are blurred.
+/// number does not grow with the slide, nor does the memory that finding them takes, unless most of what a rule would take
+/// first is blurred: where the plan asks for sharpness, it is looked at in candidates for twice the budget, and, as long as
+/// too few sharp ones are left in one of the rule's orders, in eight times as many again.
 ///
 /// # Errors
 /// The maps or the slide cannot be read, or the caller told it to stop.

@@ -119,6 +119,9 @@ impl Sample {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
     use consilium_common::plan::Score;
     use image::imageops;
 
@@ -172,7 +175,15 @@ mod tests {
                 all.iter().all(|c| c.patch.x < 2 * SIDE / 3) && all.iter().any(|c| c.patch.x > SIDE / 2),
                 "{score:?}"
             );
-            let short = shortlist(&maps, "a", &settings, &[], &turn, &sight).unwrap();
+            let seen = Mutex::new(BTreeMap::new());
+            let counted = |patch: PatchBox| {
+                *seen.lock().unwrap().entry(patch).or_insert(0) += 1;
+                pixels(patch)
+            };
+            let counting = Sight { pixels: &counted, ..sight };
+            let short = shortlist(&maps, "a", &settings, &[], &turn, &counting).unwrap();
+            // Once to say what is sharp on this slide, and once more to be judged.
+            assert!(seen.lock().unwrap().values().all(|&times| times <= 2), "{score:?}");
             assert!(!short.is_empty() && short.len() < found);
             assert!(short.iter().all(|candidate| all.contains(candidate)), "{score:?}");
             assert_eq!(select(&short, &settings, &turn), select(&all, &settings, &turn), "{score:?}");

@@ -64,6 +64,9 @@ pub fn train_member_watched(
             earlier.push(learner.weights()?);
         }
         let last = step + 1 == settings.iterations;
+        for more in (1..=settings.norm_statistics_batches).filter(|_| last) {
+            learner.estimate_statistics(&sampler.batch(settings, seed, step + more))?;
+        }
         let go_on = match &mut watch {
             Some(watch) if last || (step + 1).is_multiple_of(watch.every.max(1)) => {
                 (watch.seen)(step + 1, &learner.weights()?)
@@ -72,12 +75,6 @@ pub fn train_member_watched(
         };
         if !progress(step + 1, loss) || !go_on {
             return Err(TrainingError::Stopped(step + 1));
-        }
-    }
-    for more in 0..settings.norm_statistics_batches {
-        learner.estimate_statistics(&sampler.batch(settings, seed, settings.iterations + more))?;
-        if !progress(settings.iterations, losses.last().copied().unwrap_or_default()) {
-            return Err(TrainingError::Stopped(settings.iterations));
         }
     }
     let weights = learner.weights()?;

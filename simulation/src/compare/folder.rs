@@ -35,7 +35,11 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder, or goes on with the comparison that it holds if that has the same terms.
     pub(super) fn open(out: &Path, terms: &Value) -> Result<Self, ExperimentError> {
-        let claim = claim(out, terms, "a comparison with another plan, data, folds, rounds, engine or version")?;
+        let claim = claim(
+            out,
+            terms,
+            "a comparison with another plan, data, folds, rounds, start of rounds, engine or version",
+        )?;
         let folder = Self { out: out.to_owned(), models: out.join("models"), _claim: Some(claim) };
         for dir in [&folder.models, &out.join("cells")] {
             fs::create_dir_all(dir).map_err(ExperimentError::file(dir))?;

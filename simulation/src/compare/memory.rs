@@ -54,8 +54,8 @@ fn enough(needed: u64, free: Option<u64>, members: usize) -> Result<(), Experime
         Some(free) if needed > free => {
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
             Err(ExperimentError::Usage(format!(
-                "what {members} members say of the fields takes about {:.1} GiB, and {:.1} are free; compare fewer --sites or \
-                 --members, or in a plan of coarser spacing_um",
+                "what {members} members say of the fields, and features of them for the rules that want some, take about {:.1} GiB, \
+                 and {:.1} are free; compare fewer --sites or --members, or in a plan of coarser spacing_um",
                 gib(needed),
                 gib(free)
             )))

@@ -74,6 +74,11 @@ fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Rep
     let folders: Vec<PathBuf> = names.iter().map(|name| options.data.join(name.as_str())).collect();
     let plan = options.plan(&material_of(&options.data, &folders, &console)?)?;
     let trials = trials(&plan, &arms, &options.acquisition, &options.vary)?;
+    if options.cold && trials.iter().any(|trial| !trial.plan.rehearsal.replay) {
+        let why = "--cold begins every round anew: with rehearsal.replay = false it would not learn from what was corrected \
+                   before; leave one of them out";
+        return Err(ExperimentError::Usage(why.into()));
+    }
     let sites = load(options, &names, &plan, &console)?;
     fits(&sites, &plan, &trials, options.folds, options.rounds)?;
     if let Some(drop) = plan.gate.max_dice_drop {

@@ -67,7 +67,7 @@ pub enum ExperimentError {
     #[error(transparent)]
     Training(#[from] TrainingError),
     /// A cell of a comparison could not be computed.
-    #[error("cell {name}: {source}; what is finished is kept, and without this arm or value the comparison goes on")]
+    #[error("cell {name}: {source}; what is finished is kept")]
     Cell {
         /// Its name.
         name: String,
@@ -141,6 +141,7 @@ impl ExperimentError {
     /// The process exit code: 64 usage, 75 try again later, 70 our bug, 69 something that it runs is not available, 130 stopped.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Training(TrainingError::Engine(_)) => 69,
             Self::Usage(_)
             | Self::Invalid(_)
             | Self::Data(_)
