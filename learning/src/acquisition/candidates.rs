@@ -7,7 +7,7 @@ use consilium_common::plan::{Acquisition, Score};
 use super::PatchBox;
 use super::describe::{Aggregation, BORDER_RADIUS, Candidate, Layout};
 use super::grid::starts;
-use super::rules::{Rule, Turn, finalists, queues_of};
+use super::rules::{Rule, Turn, finalists};
 use super::select::select;
 use super::sharp::{Sample, Sight};
 use super::uga::UgaCounts;
@@ -157,16 +157,15 @@ fn reduced(all: Vec<Candidate>, settings: &Acquisition, turn: &Turn<'_>) -> Vec<
 
 /// Those that could be chosen, in their order, however many of them overlap.
 fn kept(all: Vec<Candidate>, settings: &Acquisition, turn: &Turn<'_>) -> Vec<Candidate> {
-    let rule = Method::of(settings.score).rule;
-    let total = (settings.budget, settings.control_share > 0.0);
-    let mut places = finalists(&rule, &all, total, blocked(settings), turn).into_iter().peekable();
-    all.into_iter().enumerate().filter(|(place, _)| places.next_if_eq(place).is_some()).map(|(_, c)| c).collect()
+    let Some(queues) = queues(&all, settings, turn) else { return all };
+    let wanted: BTreeSet<usize> = queues.into_iter().flatten().collect();
+    all.into_iter().enumerate().filter(|(place, _)| wanted.contains(place)).map(|(_, candidate)| candidate).collect()
 }
 
-/// The places that the rule's orders begin with, as far as it could take from each.
+/// The places of those that could be chosen, by the rule's orders; none where a rule weighs all against each other.
 fn queues(all: &[Candidate], settings: &Acquisition, turn: &Turn<'_>) -> Option<Vec<Vec<usize>>> {
     let rule = Method::of(settings.score).rule;
-    queues_of(&rule, all, (settings.budget, settings.control_share > 0.0), blocked(settings), turn)
+    finalists(&rule, all, (settings.budget, settings.control_share > 0.0), blocked(settings), turn)
 }
 
 /// How many boxes of the grid one can overlap at most, itself included: a few of the even grid along each axis, and the

@@ -1,35 +1,19 @@
 //! Which candidates of one slide can be among those that a rule chooses from all slides, so that the others need not be
 //! kept until all slides are there.
 
-use std::collections::BTreeSet;
-
 use super::noise::shuffled;
 use super::pool::Pool;
 use super::{Candidate, Rule, Turn, chance, clasp, control_seed};
 
 /// Places of the candidates, all of one slide, that [`super::choose_with_control`] could take with so many boxes in all,
-/// some of them `control` or none, whatever the candidates of other slides, in rising order. `blocked` is how many candidates a chosen box can overlap,
-/// itself included. Of rules that weigh all candidates against each other it is every candidate.
+/// some of them `control` or none, whatever the candidates of other slides: those of each of the rule's queues, in its
+/// order. `blocked` is how many candidates a chosen box can overlap, itself included. None of a rule that weighs all
+/// candidates against each other.
 ///
 /// A rule takes from queues, each in the order of a key that hangs on the candidate alone, what neither is taken nor
 /// overlaps what is. What is passed over on a slide overlaps one of its chosen boxes, and those are no more than the
 /// budget; so nothing is taken beyond the first `budget * blocked` of a queue.
 pub(in crate::acquisition) fn finalists(
-    rule: &Rule,
-    candidates: &[Candidate],
-    budget: (u32, bool),
-    blocked: usize,
-    turn: &Turn<'_>,
-) -> Vec<usize> {
-    let Some(queues) = queues_of(rule, candidates, budget, blocked, turn) else {
-        return (0..candidates.len()).collect();
-    };
-    queues.into_iter().flatten().collect::<BTreeSet<usize>>().into_iter().collect()
-}
-
-/// The places that a rule's queues begin with, as far as it could take from each; none where a rule weighs all candidates
-/// against each other.
-pub(in crate::acquisition) fn queues_of(
     rule: &Rule,
     candidates: &[Candidate],
     (total, control): (u32, bool),

@@ -20,7 +20,7 @@ mod rule;
 mod two_stage;
 mod typiclust;
 
-pub(super) use finalists::{finalists, queues_of};
+pub(super) use finalists::finalists;
 pub use rule::Rule;
 
 use super::describe::Candidate;
