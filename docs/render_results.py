@@ -4,6 +4,7 @@
     python3 docs/render_results.py                                  # rewrites the tables of docs/*.md
     python3 docs/render_results.py --check                          # fails where a page is not what the results give
     python3 docs/render_results.py --take DIR docs/results/NAME.json  # takes what tables need from a comparison's folder
+    python3 docs/render_results.py --join DIR docs/results/NAME.json  # adds the arms of a later comparison under the same terms
 
 A table stands between two lines, `<!-- table: docs/results/NAME.json KIND -->` and `<!-- end -->`. KIND is `arms` (which may be
 left out), `stages`, `maps` or `command`. Nothing but Python's own library is needed.
@@ -68,6 +69,54 @@ def taken(folder):
         "members": terms["plan"]["members"],
         "rounds": terms["rounds"],
     } | rounded(summary)
+
+
+def joined(results, more):
+    """Results with the arms of a later comparison. What both have must be the same to the last digit: the first ensemble, its maps
+    and boxes, and the controls; a difference from an arm that only one of them has is taken from that one.
+
+    >>> row = lambda arm, dice, **differences: {"arm": arm, "budget": 5, "dice": dice, "differences": differences}
+    >>> one = {"command": "x --acquisition bald --budget 5", "seeds": 1, "arms": [], "rows": [row("uga", 0.5), row("bald", 0.25, uga=-0.25)]}
+    >>> two = {"command": "x --acquisition kl --budget 5", "seeds": 1, "arms": [], "rows": [row("uga", 0.5), row("kl", 0.75, uga=0.25)]}
+    >>> found = joined(one, two)
+    >>> found["command"], [row["arm"] for row in found["rows"]]
+    ('x --acquisition bald,kl --budget 5', ['uga', 'bald', 'kl'])
+    >>> joined(one, two | {"rows": [row("uga", 0.75)]})
+    Traceback (most recent call last):
+    ValueError: the two comparisons differ in "dice" of uga 5
+    >>> joined(one, two | {"seeds": 2})
+    Traceback (most recent call last):
+    ValueError: the two comparisons differ in "seeds"
+    """
+    whole = dict(results)
+    for key in results.keys() | more.keys():
+        if key in ("arms", "rows"):
+            whole[key] = joined_entries(results[key], more[key])
+        elif key == "command":
+            rules = re.compile(r"(?<=--acquisition[ =])\S+")
+            first, later = (rules.findall(of["command"])[0].split(",") for of in (results, more))
+            whole[key] = rules.sub(",".join(first + [rule for rule in later if rule not in first]), results[key])
+        elif results.get(key) != more.get(key):
+            raise ValueError(f'the two comparisons differ in "{key}"')
+    return whole
+
+
+def joined_entries(entries, more):
+    """Entries by arm, and budget if they have one, and those that only `more` has."""
+    name = lambda entry: f"{entry['arm']} {entry.get('budget', '')}".strip()
+    found = {name(entry): entry for entry in entries}
+    for entry in more:
+        known = found.setdefault(name(entry), entry)
+        for key in known.keys() | entry.keys():
+            if key == "differences":
+                both = known[key].keys() & entry[key].keys()
+                same = all(known[key][arm] == entry[key][arm] for arm in both)
+            else:
+                same = known.get(key) == entry.get(key)
+            if not same:
+                raise ValueError(f'the two comparisons differ in "{key}" of {name(entry)}')
+        found[name(entry)] = known | {"differences": known["differences"] | entry["differences"]}
+    return list(found.values())
 
 
 def compact(results):
@@ -249,11 +298,18 @@ def main():
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="change nothing; fail where a page would change")
     what.add_argument("--take", nargs=2, metavar=("DIR", "FILE"), type=Path, help="take results from a comparison's folder")
+    what.add_argument("--join", nargs=2, metavar=("DIR", "FILE"), type=Path, help="add a later comparison's arms to what was taken")
     options = parser.parse_args()
-    if options.take:
-        folder, file = options.take
+    if options.take or options.join:
+        folder, file = options.take or options.join
+        results = taken(folder)
+        if options.join:
+            try:
+                results = joined(json.loads(file.read_text(encoding="utf-8")), results)
+            except ValueError as why:
+                sys.exit(f"{file} is left as it was: {why}")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(compact(taken(folder)), encoding="utf-8")
+        file.write_text(compact(results), encoding="utf-8")
         return 0
     stale = 0
     for path in sorted((ROOT / "docs").glob("*.md")):
