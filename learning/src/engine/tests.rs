@@ -69,6 +69,14 @@ fn other_engines_give_the_probabilities_of_the_cpu() {
     }
 }
 
+/// How far two answers are apart: at worst, and the root of the mean square. A last bit becomes 4e-6 to 1e-5 where a
+/// probability is steep, by the instructions that the processor has, and 6e-7 in the mean; a wrong edge or layer far more.
+fn apart(a: &[f32], b: &[f32]) -> (f64, f64) {
+    let apart = || a.iter().zip(b).map(|(a, b)| f64::from(a - b).abs());
+    let squares: f64 = apart().map(|v| v * v).sum();
+    (apart().fold(0.0, f64::max), (squares / a.len() as f64).sqrt())
+}
+
 fn agrees_with_the_cpu(device: Device) {
     for (what, arch) in architectures() {
         let members = [worn(&arch, 1), worn(&arch, 2)];
@@ -84,8 +92,11 @@ fn agrees_with_the_cpu(device: Device) {
             for member in 0..2 {
                 let (a, b) = (predicted(cpu, member, &tiles), predicted(other, member, &tiles));
                 assert_eq!(a.len(), b.len());
-                let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(worst < 1e-5, "{device}, {what}, {width} x {height}, member {member}: {worst}");
+                let (worst, rms) = apart(&a, &b);
+                assert!(
+                    worst < 1e-4 && rms < 2e-6,
+                    "{device}, {what}, {width} x {height}, member {member}: {worst:e} at worst, {rms:e} in the mean"
+                );
                 // A tile's answer depends neither on its neighbours nor on what the memory held.
                 let one = arch.classes * (width * height) as usize;
                 let mut alone = vec![f32::NAN; 17];
