@@ -7,7 +7,8 @@ use super::sampler::Sampler;
 use super::{TrainedMember, Trainer, TrainingError, TrainingImage, check};
 use crate::network::MemberWeights;
 
-/// Trains one member. `progress(steps done, loss)` is called after each step and stops the training by answering false.
+/// Trains one member. `progress(steps done, loss)` is called after each step, and after each batch of which statistics are
+/// estimated when all steps are done; it stops the training by answering false.
 ///
 /// # Errors
 /// Images, labels or sizes that do not fit, a training that diverges, or a caller that stops it.
@@ -64,8 +65,13 @@ pub fn train_member_watched(
             earlier.push(learner.weights()?);
         }
         let last = step + 1 == settings.iterations;
-        for more in (1..=settings.norm_statistics_batches).filter(|_| last) {
-            learner.estimate_statistics(&sampler.batch(settings, seed, step + more))?;
+        if last {
+            for more in 1..=settings.norm_statistics_batches {
+                learner.estimate_statistics(&sampler.batch(settings, seed, step + more))?;
+                if !progress(step + 1, loss) {
+                    return Err(TrainingError::Stopped(step + 1));
+                }
+            }
         }
         let go_on = match &mut watch {
             Some(watch) if last || (step + 1).is_multiple_of(watch.every.max(1)) => {

@@ -1,5 +1,7 @@
 //! Whole trainings: against PyTorch, repeatable on any number of threads, and learning something.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use consilium_common::plan::{Encoder, Norm, TensorShape};
 use image::{Luma, Rgb};
 
@@ -362,4 +364,10 @@ fn what_cannot_be_trained_is_said() {
     assert!(matches!(diverged, TrainingError::Diverged { .. }), "{diverged}");
     let stopped = train_member(Trainer::Cpu, &arch, &start, one(&good), &settings, 1, &|step, _| step < 2).unwrap_err();
     assert!(matches!(stopped, TrainingError::Stopped(2)));
+    let estimating = Training { norm_statistics_batches: 1000, iterations: 1, ..settings };
+    let asked = AtomicU32::new(0);
+    let third = |_: u32, _: f32| asked.fetch_add(1, Ordering::Relaxed) < 2;
+    let stopped = train_member(Trainer::Cpu, &arch, &start, one(&good), &estimating, 1, &third).unwrap_err();
+    assert!(matches!(stopped, TrainingError::Stopped(1)));
+    assert_eq!(asked.into_inner(), 3, "stopped among the batches of statistics");
 }

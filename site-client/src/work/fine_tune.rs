@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use consilium_common::bundle::Normalisation;
 use consilium_common::messages::Stage;
@@ -181,8 +181,11 @@ impl OneMember {
     fn run(self, stop: &CancellationToken, stepped: &(dyn Fn() + Sync)) -> Result<MemberRecord, SiteError> {
         let start = &self.ensemble.members[self.member];
         let stopped = || stop.is_cancelled() || self.outer.is_cancelled();
-        let seen = |_: u32, _: f32| {
-            stepped();
+        let counted = AtomicU32::new(0);
+        let seen = |step: u32, _: f32| {
+            if counted.swap(step, Ordering::Relaxed) < step {
+                stepped();
+            }
             !stopped()
         };
         if stopped() {
