@@ -179,7 +179,8 @@ struct Choices {
     /// Rounds of learning [default: 3; to compare: 1].
     #[arg(long, value_name = "N", global = true)]
     rounds: Option<u32>,
-    /// Patches that each site is asked to correct in a round [default: 5; to compare: 5,10].
+    /// Patches that each site is asked to correct in a round [default: 5], or to compare in all rounds together
+    /// [default: 5,10].
     #[arg(long, value_name = "K", global = true, value_delimiter = ',')]
     budget: Vec<u32>,
     /// How patches are chosen: uga, uga-mean, entropy, entropy-foreground, entropy-border, entropy-top, kl, margin,

@@ -49,17 +49,19 @@ fn wrong(kind: ErrorKind, why: &str) -> clap::Error {
 impl Choices {
     /// Refuses what was given and means nothing to a command, but for those of its names in `known`.
     fn only(&self, command: &str, known: &[&str]) -> Result<(), clap::Error> {
+        // Without `..`, so that an option that is added must be named here.
+        let Self { out, seed, sites, rounds, budget, acquisition, members, quick, plan, keep } = self;
         let given = [
-            ("--out", self.out.is_some()),
-            ("--seed", self.seed.is_some()),
-            ("--sites", self.sites.is_some()),
-            ("--rounds", self.rounds.is_some()),
-            ("--budget", !self.budget.is_empty()),
-            ("--acquisition", !self.acquisition.is_empty()),
-            ("--members", self.members.is_some()),
-            ("--quick", self.quick),
-            ("--plan", self.plan.is_some()),
-            ("--keep", self.keep),
+            ("--out", out.is_some()),
+            ("--seed", seed.is_some()),
+            ("--sites", sites.is_some()),
+            ("--rounds", rounds.is_some()),
+            ("--budget", !budget.is_empty()),
+            ("--acquisition", !acquisition.is_empty()),
+            ("--members", members.is_some()),
+            ("--quick", *quick),
+            ("--plan", plan.is_some()),
+            ("--keep", *keep),
         ];
         match given.into_iter().find(|(name, given)| *given && !known.contains(name)) {
             Some((name, _)) => {
@@ -67,6 +69,16 @@ impl Choices {
                 Err(wrong(ErrorKind::ArgumentConflict, &why))
             }
             None => Ok(()),
+        }
+    }
+
+    /// Refuses --quick with a plan of one's own, where it would change nothing.
+    fn quick_plan(&self) -> Result<(), clap::Error> {
+        match self.quick && self.plan.is_some() {
+            true => {
+                Err(wrong(ErrorKind::ArgumentConflict, "--quick is for the built-in plan; ask less in your --plan"))
+            }
+            false => Ok(()),
         }
     }
 
@@ -101,6 +113,7 @@ impl Cli {
                     "--plan",
                 ];
                 choices.only("compare", known)?;
+                choices.quick_plan()?;
                 Action::Compare(Box::new(comparison(own, choices)))
             }
             Some(Command::ActiveLearning(own)) => {
@@ -177,6 +190,10 @@ fn experiment(source: Source, choices: Choices) -> Result<Options, clap::Error> 
     }
     if choices.budget.len() > 1 || choices.acquisition.len() > 1 {
         return Err(wrong(ErrorKind::TooManyValues, "several values of --budget or --acquisition are for `compare`"));
+    }
+    // Slides that are drawn are fewer, whatever the plan.
+    if source != Source::Drawn {
+        choices.quick_plan()?;
     }
     Ok(Options {
         source,
@@ -270,6 +287,8 @@ mod tests {
         assert!(said("x draw --budget 5").contains("--budget means nothing to draw"));
         assert!(said("x compare --data d --central c --keep").contains("--keep means nothing to compare"));
         assert!(said("x mosaic --fields f --width 9 --height 9 --plan p").contains("--plan means nothing to mosaic"));
+        assert!(said("x compare --data d --central c --quick --plan p").contains("--quick is for the built-in plan"));
+        assert!(said("x run --data d --central c --quick --plan p").contains("--quick is for the built-in plan"));
     }
 
     #[test]

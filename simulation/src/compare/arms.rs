@@ -28,7 +28,7 @@ pub(crate) const ALWAYS: [&str; 2] = ["random", "uga"];
 /// The arm that learns from every field, and so knows one budget only.
 pub(crate) const FULL: &str = "full";
 
-/// What there is, for messages and help.
+/// What there is, for messages. The help of `compare` names the same.
 pub(crate) const NAMES: [&str; 25] = [
     "random",
     "foreground-random",
@@ -88,7 +88,10 @@ impl Arm {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn every_name_is_an_arm() {
@@ -97,5 +100,11 @@ mod tests {
         }
         assert!(ALWAYS.iter().all(|name| NAMES.contains(name)));
         assert_eq!(Arm::named("best"), None);
+        let known = |score: Score| NAMES.contains(&score.name());
+        assert!(Score::ALL.into_iter().all(known), "what a study can use can be compared");
+        let cli = Cli::command();
+        let help = cli.find_subcommand("compare").unwrap().get_long_about().unwrap().to_string();
+        let told: Vec<&str> = help.split([' ', ',', ';', '.', '\n']).collect();
+        assert!(NAMES.iter().all(|name| told.contains(name)), "{help}");
     }
 }

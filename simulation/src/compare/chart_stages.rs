@@ -56,7 +56,7 @@ pub(super) fn by_stage(summary: &Summary, budget: u32) -> String {
     svg.finish()
 }
 
-/// The stages of all rows in their order.
+/// The stages of the first row, which are those of all, in their order.
 fn panels<'a>(rows: &[&'a Row]) -> Vec<Panel<'a>> {
     let told: Vec<&StageFigures> = rows.first().map_or(Vec::new(), |row| row.stages.iter().collect());
     told.into_iter()

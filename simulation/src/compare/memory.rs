@@ -1,10 +1,11 @@
 //! Whether a comparison fits into memory, asked before hours are spent on it.
 
-use std::fs;
+use std::cmp::Reverse;
 
 use consilium_common::Plan;
 
 use super::arms::Kind;
+use super::free_memory::{Free, free};
 use super::trials::Trial;
 use crate::experiment::ExperimentError;
 use crate::fields::Site;
@@ -21,11 +22,26 @@ pub(super) fn fits(
     folds: usize,
     rounds: u32,
 ) -> Result<(), ExperimentError> {
-    let others = sites.iter().filter(|site| !site.central);
-    let fields: Vec<u64> = others.flat_map(|site| &site.fields).map(|field| field.labels.len() as u64).collect();
+    let of_site = |site: &Site| site.fields.iter().map(|field| field.labels.len() as u64).collect::<Vec<_>>();
+    let measured = sites.iter().map(|site| held_out(of_site(site), folds)).max().unwrap_or(0);
+    let fields: Vec<u64> = sites.iter().filter(|site| !site.central).flat_map(of_site).collect();
     let of_features = |trial: &Trial| matches!(&trial.kind, Kind::Rule(method) if method.rule.needs_features());
     let features = if trials.iter().any(of_features) { of_encoder(&fields, plan) } else { 0 };
-    enough(said(fields.iter().sum(), plan, folds as u64, rounds) + features, free(), plan.members)
+    let needed = said(fields.iter().sum(), plan, folds as u64, rounds) + at_work(measured, plan) + features;
+    enough(needed, &free(), plan.members)
+}
+
+/// Pixels of the fields of a site that a fold holds out, at most.
+fn held_out(mut fields: Vec<u64>, folds: usize) -> u64 {
+    fields.sort_unstable_by_key(|&pixels| Reverse(pixels));
+    fields.iter().take(fields.len().div_ceil(folds)).sum()
+}
+
+/// Bytes of what is held beside that while a site's fields are measured, all of them at once at most: what members say of
+/// them, sums over tiles, the strip, and the maps whose figures are taken.
+fn at_work(pixels: u64, plan: &Plan) -> u64 {
+    let (answers, classes) = (plan.members as u64 * u64::from(plan.scan.answers()), plan.architecture.classes as u64);
+    pixels * (4 * answers * classes + 8 * classes + 40)
 }
 
 /// Bytes of what members say that are held at once. Of each fold all but one part is looked at, and what the first ensemble
@@ -49,27 +65,21 @@ fn of_encoder(fields: &[u64], plan: &Plan) -> u64 {
     (largest * stages + all * deepest) as u64
 }
 
-fn enough(needed: u64, free: Option<u64>, members: usize) -> Result<(), ExperimentError> {
-    match free {
-        Some(free) if needed > free => {
-            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-            Err(ExperimentError::Usage(format!(
-                "what {members} members say of the fields, and features of them for the rules that want some, take about {:.1} GiB, \
-                 and {:.1} are free; compare fewer --sites or --members, or in a plan of coarser spacing_um",
-                gib(needed),
-                gib(free)
-            )))
+fn enough(needed: u64, free: &Free, members: usize) -> Result<(), ExperimentError> {
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let left = match *free {
+        Free::Unknown => return Ok(()),
+        Free::Machine(bytes) | Free::Group(bytes) if needed <= bytes => return Ok(()),
+        Free::Machine(bytes) => format!("{:.1} are free", gib(bytes)),
+        Free::Group(bytes) => {
+            format!("the limit of this container or job (its control group) leaves {:.1}", gib(bytes))
         }
-        _ => Ok(()),
-    }
-}
-
-/// Memory of the machine that can be had, in bytes; unknown where the system does not tell as Linux does. A container's
-/// limit is not looked at.
-fn free() -> Option<u64> {
-    let told = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    Err(ExperimentError::Usage(format!(
+        "what {members} members say of the fields, and features of them for the rules that want some, take about {:.1} GiB, and \
+         {left}; give it more memory, compare fewer --sites or --members, or in a plan of coarser spacing_um",
+        gib(needed)
+    )))
 }
 
 #[cfg(test)]
@@ -100,12 +110,24 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_part_that_is_held_out_is_at_work() {
+        assert_eq!((held_out(vec![10, 40, 30], 2), held_out(vec![10], 2), held_out(vec![], 2)), (70, 10, 0));
+        let mut plan = sample::plan();
+        (plan.members, plan.architecture.classes) = (5, 2);
+        assert_eq!(at_work(70, &plan), 70 * (40 + 16 + 40));
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
-        let said = enough(3 << 30, Some(1 << 30), 5).unwrap_err().to_string();
-        assert!(said.contains("5 members say") && said.contains("3.0 GiB, and 1.0 are free"), "{said}");
-        assert!(enough(1 << 30, Some(1 << 30), 5).is_ok() && enough(1 << 40, None, 5).is_ok());
-        if cfg!(target_os = "linux") {
-            assert!(free().is_some_and(|bytes| bytes > 1 << 20), "Linux says what is free");
-        }
+        let said = |free: Free| enough(3 << 30, &free, 5).unwrap_err().to_string();
+        let machine = said(Free::Machine(1 << 30));
+        assert!(machine.contains("5 members say") && machine.contains("3.0 GiB, and 1.0 are free"), "{machine}");
+        let group = said(Free::Group(1 << 30));
+        assert!(
+            group.contains("3.0 GiB, and the limit of this container or job (its control group) leaves 1.0;"),
+            "{group}"
+        );
+        let fits = [Free::Unknown, Free::Machine(3 << 30), Free::Group(4 << 30)];
+        assert!(fits.iter().all(|free| enough(3 << 30, free, 5).is_ok()));
     }
 }

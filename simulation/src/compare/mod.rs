@@ -14,6 +14,7 @@ mod exports;
 mod figures;
 mod first_ensemble;
 mod folder;
+mod free_memory;
 mod generation;
 mod memory;
 mod options;

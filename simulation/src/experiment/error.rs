@@ -141,19 +141,28 @@ impl ExperimentError {
     /// The process exit code: 64 usage, 75 try again later, 70 our bug, 69 something that it runs is not available, 130 stopped.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Training(TrainingError::Engine(_)) => 69,
+            Self::Engine(_) | Self::Training(TrainingError::Engine(_)) => 69,
             Self::Usage(_)
             | Self::Invalid(_)
+            | Self::Draw(_)
             | Self::Data(_)
             | Self::Slide(_)
             | Self::Training(_)
+            | Self::Weights(_)
+            | Self::Json { .. }
+            | Self::Report(ReportError::File { .. })
             | Self::File { .. } => 64,
             Self::Cell { source, .. } => source.exit_code(),
             Self::Busy(_) => 75,
             Self::Coordinator(error) => error.code().exit_code(),
             Self::Site { source, .. } | Self::FirstEnsemble(source) => source.exit_code(),
             Self::Stopped | Self::Paused => 130,
-            _ => 70,
+            // What it wrote itself and cannot read, or did not foresee.
+            Self::Picture { .. }
+            | Self::Report(ReportError::Figure { .. })
+            | Self::EndedEarly(_)
+            | Self::Unfinished(_)
+            | Self::BrokeOff => 70,
         }
     }
 }
@@ -169,5 +178,8 @@ mod tests {
         assert!(error.to_string().starts_with("cell seed-1-fold-0-random-5: training diverged at step 3"), "{error}");
         assert_eq!(error.exit_code(), 64);
         assert!(matches!(ExperimentError::of_cell("a")(ExperimentError::Paused), ExperimentError::Paused));
+        let engine = EngineError::NoSuchMember { member: 1, members: 1 };
+        let engines = [TrainingError::Engine(engine.to_string()).into(), ExperimentError::Engine(engine)];
+        assert_eq!(engines.map(|error| ExperimentError::of_cell("a")(error).exit_code()), [69, 69]);
     }
 }
