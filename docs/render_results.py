@@ -71,9 +71,13 @@ def taken(folder):
     } | rounded(summary)
 
 
+RULES = re.compile(r"(?<=--acquisition[ =])\S+")
+
+
 def joined(results, more):
-    """Results with the arms of a later comparison. What both have must be the same to the last digit: the first ensemble, its maps
-    and boxes, and the controls; a difference from an arm that only one of them has is taken from that one.
+    """Results with the arms of a later comparison. What both have must be the same to the last digit: the command but for its rules
+    (options in any order, files in any place), the first ensemble, its maps and boxes, and the controls. The arms that only one of
+    them has keep the differences they had, from `random` and UGA always, from an arm of the other never.
 
     >>> row = lambda arm, dice, **differences: {"arm": arm, "budget": 5, "dice": dice, "differences": differences}
     >>> one = {"command": "x --acquisition bald --budget 5", "seeds": 1, "arms": [], "rows": [row("uga", 0.5), row("bald", 0.25, uga=-0.25)]}
@@ -87,15 +91,21 @@ def joined(results, more):
     >>> joined(one, two | {"seeds": 2})
     Traceback (most recent call last):
     ValueError: the two comparisons differ in "seeds"
+    >>> joined(one, two | {"command": "x --acquisition kl --budget 5 --vary fine_tuning.iterations=9"})
+    Traceback (most recent call last):
+    ValueError: the two comparisons differ in "command" beyond one --acquisition
     """
     whole = dict(results)
-    for key in results.keys() | more.keys():
+    for key in sorted(results.keys() | more.keys()):
         if key in ("arms", "rows"):
             whole[key] = joined_entries(results[key], more[key])
         elif key == "command":
-            rules = re.compile(r"(?<=--acquisition[ =])\S+")
-            first, later = (rules.findall(of["command"])[0].split(",") for of in (results, more))
-            whole[key] = rules.sub(",".join(first + [rule for rule in later if rule not in first]), results[key])
+            (first, one), (later, other) = (RULES.subn("", of[key]) for of in (results, more))
+            words = lambda command: sorted(Path(word).name for word in shlex.split(command))
+            if words(first) != words(later) or not one == other == 1:
+                raise ValueError('the two comparisons differ in "command" beyond one --acquisition')
+            named = [rule for of in (results, more) for rule in RULES.search(of[key])[0].split(",")]
+            whole[key] = RULES.sub(",".join(dict.fromkeys(named)), results[key])
         elif results.get(key) != more.get(key):
             raise ValueError(f'the two comparisons differ in "{key}"')
     return whole
@@ -107,7 +117,7 @@ def joined_entries(entries, more):
     found = {name(entry): entry for entry in entries}
     for entry in more:
         known = found.setdefault(name(entry), entry)
-        for key in known.keys() | entry.keys():
+        for key in sorted(known.keys() | entry.keys()):
             if key == "differences":
                 both = known[key].keys() & entry[key].keys()
                 same = all(known[key][arm] == entry[key][arm] for arm in both)
