@@ -69,7 +69,7 @@ fn other_engines_give_the_probabilities_of_the_cpu() {
     }
 }
 
-/// How far two answers are apart: at worst, and the root of the mean square. A last bit becomes 4e-6 to 1e-5 where a
+/// How far two answers are apart: at worst, and the root of the mean square. A last bit becomes 4e-6 to 1.1e-5 where a
 /// probability is steep, by the instructions that the processor has, and 6e-7 in the mean; a wrong edge or layer far more.
 fn apart(a: &[f32], b: &[f32]) -> (f64, f64) {
     let apart = || a.iter().zip(b).map(|(a, b)| f64::from(a - b).abs());

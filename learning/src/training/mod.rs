@@ -11,6 +11,7 @@ mod learner;
 mod libtorch;
 mod loss;
 mod member;
+mod memory;
 mod optimiser;
 mod sampler;
 mod speed;
@@ -24,6 +25,7 @@ use crate::network::{InputScale, MemberWeights, random};
 pub use error::TrainingError;
 pub use learner::Trainer;
 pub use member::{Watch, train_member, train_member_watched};
+pub use memory::training_bytes;
 pub use speed::training_speed;
 
 /// One image to learn from, at the plan's spacing: a corrected patch, or a whole slide with its reference mask.

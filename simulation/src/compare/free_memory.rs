@@ -91,7 +91,7 @@ mod tests {
         assert_eq!((tighter(Some(5), None), tighter(Some(5), Some(9))), (Free::Machine(5), Free::Machine(5)));
         assert_eq!((tighter(Some(5), Some(3)), tighter(None, Some(3))), (Free::Group(3), Free::Group(3)));
         if cfg!(target_os = "linux") {
-            assert!(matches!(free(), Free::Machine(bytes) | Free::Group(bytes) if bytes > 1 << 20), "Linux tells");
+            assert_ne!(free(), Free::Unknown, "Linux tells");
         }
     }
 }

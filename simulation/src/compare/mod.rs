@@ -49,7 +49,7 @@ use crate::work::{Reported, until_stopped};
 use colour::SiteColours;
 use folder::{Folder, Request};
 use generation::Members;
-use memory::fits;
+use memory::trainings_at_once;
 use summary::FIRST;
 use trials::{Trial, trials};
 use world::{Setting, World};
@@ -81,7 +81,7 @@ fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Rep
         return Err(ExperimentError::Usage(why.into()));
     }
     let sites = load(options, &names, &plan, &console)?;
-    fits(&sites, &plan, &trials, options.folds, options.rounds)?;
+    let trainings = trainings_at_once(&sites, &plan, &trials, options.folds, options.rounds)?;
     if let Some(drop) = plan.gate.max_dice_drop {
         console.note(&format!("the plan's gate ({drop}) is not applied: a comparison measures every generation"));
     }
@@ -92,7 +92,7 @@ fn run(options: &CompareOptions, command: &str, stop: &AtomicBool) -> Result<Rep
     folder.keep_colours(&sites.iter().map(SiteColours::of).collect::<Result<Vec<_>, _>>()?)?;
     let go_on = || !stop.load(Ordering::Relaxed);
     let (device, rounds, cold) = (options.device, options.rounds, options.cold);
-    let setting = Setting { sites: &sites, plan: &plan, device, trainer, rounds, cold, go_on: &go_on };
+    let setting = Setting { sites: &sites, plan: &plan, device, trainer, trainings, rounds, cold, go_on: &go_on };
     compute(options, &trials, &folder, &setting, command, &console)?;
     let (report, table) = render::written(&folder)?;
     Ok(Reported { report, table, seconds: since.elapsed().as_secs_f64() })
@@ -199,7 +199,14 @@ fn first_ensemble(
         let (_, learn) = site.split(seed, fold, folds);
         images.extend(learn.into_iter().map(|field| site.fields[field].whole()));
     }
-    let members = generation::first(plan, setting.trainer, &images, world::study_seed(seed, fold), setting.go_on)?;
+    let members = generation::first(
+        plan,
+        setting.trainer,
+        setting.trainings,
+        &images,
+        world::study_seed(seed, fold),
+        setting.go_on,
+    )?;
     fs::create_dir_all(&dir).map_err(ExperimentError::file(&dir))?;
     for (index, member) in members.iter().enumerate() {
         member.write(&path(index))?;

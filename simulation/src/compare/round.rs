@@ -1,19 +1,20 @@
 //! What is done with the answers of a round: what each site learns from, fine-tuning side by side, aggregation.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use consilium_common::Plan;
 use consilium_common::plan::{UNLABELLED, Weighting};
 use consilium_learning::acquisition::{Candidate, PatchBox, rehearsal_labels, rehearsal_of_site, rehearsal_of_slide};
 use consilium_learning::network::InputScale;
 use consilium_learning::training::TrainingImage;
 use image::{GrayImage, RgbImage, imageops};
-use rayon::prelude::*;
 
 use super::arms::Kind;
-use super::generation::{Members, aggregated, fine_tuned};
+use super::generation::{Learning, Members, aggregated, fine_tuned};
 use super::trials::Trial;
 use super::world::{Asked, Setting, World, boxes_of, labelled, site_seed, wrong};
 use crate::experiment::ExperimentError;
-use crate::fields::Site;
 use crate::look::Look;
 
 /// More than so many times an arm's steps are not spent on whole fields.
@@ -30,32 +31,34 @@ impl World<'_> {
         rehearsed: Vec<Vec<TrainingImage>>,
         round: u32,
     ) -> Result<Members, ExperimentError> {
-        let Setting { sites, trainer, go_on, .. } = *self.setting;
-        let (seed, fold, plan) = (self.seed, self.fold, &trial.plan);
+        let Setting { sites, trainer, trainings, go_on, .. } = *self.setting;
+        let plan = &trial.plan;
         let known = self.central.borrow().clone();
         let central = known.filter(|(by, _)| round == 0 && *by == plan.fine_tuning).map(|(_, delta)| delta);
-        let learn = |(site, images): (&Site, Vec<TrainingImage>)| match &central {
-            Some(delta) if site.central => Ok(Some(delta.clone())),
-            _ if images.is_empty() => Ok(None),
-            _ => {
-                let whole = trial.kind == Kind::Full && !site.central;
-                let longer = whole.then(|| as_often(plan, &images, budget));
-                let plan = longer.as_ref().unwrap_or(plan);
-                fine_tuned(plan, trainer, from, &images, &site_seed(seed, fold, site, round), go_on).map(Some)
+        let learns = |(site, rehearsed): (usize, Vec<TrainingImage>)| {
+            let images = self.images(site, &trial.kind, &asked[site], rehearsed);
+            let here = &sites[site];
+            if images.is_empty() || (here.central && central.is_some()) {
+                return None;
             }
+            let whole = trial.kind == Kind::Full && !here.central;
+            let plan = if whole { Cow::Owned(as_often(plan, &images, budget)) } else { Cow::Borrowed(plan) };
+            Some(Learning { site, plan, images, seed: site_seed(self.seed, self.fold, here, round) })
         };
-        let images: Vec<(&Site, Vec<TrainingImage>)> = (sites.iter().zip(rehearsed).enumerate())
-            .map(|(index, (site, rehearsed))| (site, self.images(index, &trial.kind, &asked[index], rehearsed)))
-            .collect();
-        let deltas: Vec<Result<Option<Members>, ExperimentError>> = images.into_par_iter().map(learn).collect();
-        let mut updates = Vec::new();
-        for (index, delta) in deltas.into_iter().enumerate() {
-            let Some(delta) = delta? else { continue };
-            if sites[index].central && round == 0 && central.is_none() {
+        let learning: Vec<Learning<'_>> = rehearsed.into_iter().enumerate().filter_map(learns).collect();
+        let deltas = fine_tuned(&learning, trainer, trainings, from, go_on)?;
+        let mut deltas: BTreeMap<usize, Members> = learning.iter().map(|of| of.site).zip(deltas).collect();
+        for (index, _) in sites.iter().enumerate().filter(|(_, site)| site.central) {
+            if let Some(delta) = &central {
+                deltas.insert(index, delta.clone());
+            } else if round == 0
+                && let Some(delta) = deltas.get(&index)
+            {
                 self.central.replace(Some((plan.fine_tuning.clone(), delta.clone())));
             }
-            updates.push((self.weight(plan, index, asked), delta));
         }
+        let updates: Vec<(f64, Members)> =
+            deltas.into_iter().map(|(index, delta)| (self.weight(plan, index, asked), delta)).collect();
         aggregated(from, &updates)
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Setting<'a> {
     pub(super) plan: &'a Plan,
     pub(super) device: Device,
     pub(super) trainer: Trainer,
+    /// Trainings that are computed side by side at most, for what they hold.
+    pub(super) trainings: usize,
     pub(super) rounds: u32,
     pub(super) cold: bool,
     pub(super) go_on: &'a (dyn Fn() -> bool + Sync),

@@ -181,6 +181,7 @@ impl OneMember {
     fn run(self, stop: &CancellationToken, stepped: &(dyn Fn() + Sync)) -> Result<MemberRecord, SiteError> {
         let start = &self.ensemble.members[self.member];
         let stopped = || stop.is_cancelled() || self.outer.is_cancelled();
+        // Batches of statistics are heard of as the last step again.
         let counted = AtomicU32::new(0);
         let seen = |step: u32, _: f32| {
             if counted.swap(step, Ordering::Relaxed) < step {
