@@ -1,5 +1,6 @@
 //! Why an experiment did not end well, and the exit code of each.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use consilium_common::{Invalid, SiteId};
@@ -138,33 +139,42 @@ impl ExperimentError {
         Self::Json { path: path.to_owned(), source }
     }
 
-    /// The process exit code: 64 usage, 75 try again later, 70 our bug, 69 something that it runs is not available, 130 stopped.
+    /// The process exit code: 64 usage, 75 try again later, 70 our bug, 69 something that it needs is not there, full or
+    /// damaged, 130 stopped.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Engine(_) | Self::Training(TrainingError::Engine(_)) => 69,
+            Self::Engine(EngineError::NoSuchMember { .. })
+            | Self::Draw(DrawError::Invalid(_))
+            | Self::Report(ReportError::Figure { .. })
+            | Self::EndedEarly(_)
+            | Self::Unfinished(_)
+            | Self::BrokeOff => 70,
+            Self::Engine(_)
+            | Self::Training(TrainingError::Engine(_))
+            | Self::Draw(_)
+            | Self::Report(ReportError::File { .. })
+            | Self::Weights(_)
+            | Self::Json { .. }
+            | Self::Picture { .. } => 69,
+            Self::File { source, .. } if is_full(source) => 69,
             Self::Usage(_)
             | Self::Invalid(_)
-            | Self::Draw(_)
             | Self::Data(_)
             | Self::Slide(_)
             | Self::Training(_)
-            | Self::Weights(_)
-            | Self::Json { .. }
-            | Self::Report(ReportError::File { .. })
             | Self::File { .. } => 64,
             Self::Cell { source, .. } => source.exit_code(),
             Self::Busy(_) => 75,
             Self::Coordinator(error) => error.code().exit_code(),
             Self::Site { source, .. } | Self::FirstEnsemble(source) => source.exit_code(),
             Self::Stopped | Self::Paused => 130,
-            // What it wrote itself and cannot read, or did not foresee.
-            Self::Picture { .. }
-            | Self::Report(ReportError::Figure { .. })
-            | Self::EndedEarly(_)
-            | Self::Unfinished(_)
-            | Self::BrokeOff => 70,
         }
     }
+}
+
+/// Whether there was no more room; what else a file system refuses is a path that the caller gave.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]
@@ -178,8 +188,17 @@ mod tests {
         assert!(error.to_string().starts_with("cell seed-1-fold-0-random-5: training diverged at step 3"), "{error}");
         assert_eq!(error.exit_code(), 64);
         assert!(matches!(ExperimentError::of_cell("a")(ExperimentError::Paused), ExperimentError::Paused));
-        let engine = EngineError::NoSuchMember { member: 1, members: 1 };
-        let engines = [TrainingError::Engine(engine.to_string()).into(), ExperimentError::Engine(engine)];
-        assert_eq!(engines.map(|error| ExperimentError::of_cell("a")(error).exit_code()), [69, 69]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_neither_usage_nor_our_bug() {
+        let of_cell = |error: ExperimentError| ExperimentError::of_cell("a")(error).exit_code();
+        let of_file = |kind: ErrorKind| ExperimentError::file(Path::new("p"))(kind.into()).exit_code();
+        assert_eq!(
+            (of_cell(EngineError::NotBuilt.into()), of_cell(TrainingError::Engine("none".into()).into())),
+            (69, 69)
+        );
+        assert_eq!((of_file(ErrorKind::StorageFull), of_file(ErrorKind::NotFound)), (69, 64));
+        assert_eq!(of_cell(EngineError::NoSuchMember { member: 1, members: 1 }.into()), 70);
     }
 }
