@@ -79,6 +79,7 @@ fn row((arm, budget): (&str, u32), cells: &[&Cell], curves: &Curves<'_>, spacing
         foreground_enrichment: asked.zip(pool).filter(|(_, pool)| *pool > 0.0).map(|(asked, pool)| asked / pool),
         gain_per_mm2: gain.zip(foreground_mm2).filter(|(_, mm2)| *mm2 > 0.0).map(|(gain, mm2)| gain / mm2),
         differences: from_controls((arm, budget), curves),
+        more_patches: from_fewer((arm, budget), curves),
         false_positive: mean(empty.filter_map(|field| field.false_positive)),
         stages: stages(cells, &text),
     }
@@ -92,6 +93,12 @@ fn from_controls((arm, budget): (&str, u32), curves: &Curves<'_>) -> Differences
             .map(|found| (name.to_owned(), found))
     };
     CONTROLS.into_iter().filter(|name| *name != arm && budget > 0).filter_map(against).collect()
+}
+
+/// What an arm gains over itself with the next smaller budget.
+fn from_fewer((arm, budget): (&str, u32), curves: &Curves<'_>) -> Option<(Interval, usize)> {
+    let (_, fewer) = curves.range((arm, 1)..(arm, budget.max(1))).next_back()?;
+    difference(&curves[&(arm, budget)], fewer, &format!("difference/{budget}"))
 }
 
 /// The mean of paired differences with its interval, and how many they are. `text` names neither, so that the interval of
@@ -200,6 +207,16 @@ mod tests {
         let always = |value| Interval { mean: value, low: value, high: value };
         assert_eq!(summary.rows[1].differences[FIRST], (always(0.25), 1));
         assert_eq!((summary.arms[0].area, summary.budgets()), (Some(always(0.625)), vec![5]));
+    }
+
+    #[test]
+    fn an_arm_is_compared_with_itself_with_fewer_patches() {
+        let one = |dice| vec![field("a", Some(dice), Some(0.25), None)];
+        let cells = [(FIRST, 0, 0.25), ("uga", 10, 0.875), ("uga", 2, 0.5), ("uga", 5, 0.75), ("random", 5, 0.5)];
+        let cells = cells.map(|(arm, budget, dice)| cell(arm, budget, false, one(dice)));
+        let summary = summarise(&cells, None);
+        let gained: Vec<_> = summary.rows.iter().map(|row| row.more_patches.map(|(of, _)| of.mean)).collect();
+        assert_eq!(gained, [None, Some(0.125), None, Some(0.25), None]);
     }
 
     #[test]

@@ -78,6 +78,9 @@ pub(crate) struct Row {
     /// Difference in Dice from a control with the same budget, with the number of fields and seeds that both have.
     #[serde(default)]
     pub(crate) differences: Differences,
+    /// The same from this arm's own Dice with the next smaller budget; none of the smallest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) more_patches: Option<(Interval, usize)>,
     /// Mean share of labelled tissue that is called foreground in the other sites' fields that have none in truth; not
     /// there where no such field is known.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -56,8 +56,8 @@ pub(super) fn sites(body: &mut String, summary: &Summary) {
         summary.rows.first().map(|row| row.by_site.keys().map(String::as_str).collect()).unwrap_or_default();
     let headings: Vec<&str> = sites.iter().copied().chain(["central"]).collect();
     by_row(body, &summary.sorted(), &headings, |row| {
-        let of_sites = sites.iter().map(|site| row.by_site.get(*site).map(|dice| dice.mean));
-        of_sites.chain([row.central.map(|dice| dice.mean)]).map(|dice| number(dice, 3)).collect()
+        let of_sites = sites.iter().map(|site| row.by_site.get(*site).copied());
+        of_sites.chain([row.central]).map(|dice| broken(&interval(dice, 3))).collect()
     });
 }
 
@@ -94,7 +94,12 @@ pub(super) fn differences(body: &mut String, summary: &Summary) {
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let told = |found: &Differences| CONTROLS.map(|control| marked(found.get(control), summary.seeds)).to_vec();
     let rows: Vec<&Row> = summary.sorted().into_iter().filter(|row| row.budget > 0).collect();
-    by_row(body, &rows, &headings, |row| told(&row.differences));
+    let several = rows.iter().any(|row| row.more_patches.is_some());
+    let with_fewer: Vec<&str> = headings.iter().copied().chain(several.then_some("minus fewer patches")).collect();
+    by_row(body, &rows, &with_fewer, |row| {
+        let fewer = several.then(|| marked(row.more_patches.as_ref(), summary.seeds));
+        told(&row.differences).into_iter().chain(fewer).collect()
+    });
     let mut arms: Vec<&ArmSummary> = summary.arms.iter().filter(|arm| arm.area.is_some()).collect();
     arms.sort_by(|a, b| b.mean_area().total_cmp(&a.mean_area()));
     body.push_str("<p>Mean Dice over budgets, the area under the curve:</p>\n");
