@@ -6,8 +6,8 @@
     python3 docs/render_results.py --take DIR docs/results/NAME.json  # takes what tables need from a comparison's folder
     python3 docs/render_results.py --join DIR docs/results/NAME.json  # adds the arms of a later comparison under the same terms
 
-A table stands between two lines, `<!-- table: docs/results/NAME.json KIND -->` and `<!-- end -->`. KIND is `arms` (which may be
-left out), `stages`, `maps` or `command`. Nothing but Python's own library is needed.
+A table stands between two lines, `<!-- table: docs/results/NAME.json KIND ARM,ARM -->` and `<!-- end -->`. KIND is `arms` (which
+may be left out), `sites`, `stages`, `maps` or `command`; ARM,ARM may be left out and keeps a table to these arms. Nothing but Python's own library is needed.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = re.compile(r"(<!-- table: (\S+\.json)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table: (\S+\.json)(?: (\w+)(?: (\S+))?)? -->\n).*?(<!-- end -->)", re.DOTALL)
 FIRST = "first ensemble"
 CONTROL = "random"
 WIDE = 110
@@ -77,7 +77,8 @@ RULES = re.compile(r"(?<=--acquisition[ =])\S+")
 def joined(results, more):
     """Results with the arms of a later comparison. What both have must be the same to the last digit: the command but for its rules
     (options in any order, files in any place), the first ensemble, its maps and boxes, and the controls. The arms that only one of
-    them has keep the differences they had, from `random` and UGA always, from an arm of the other never.
+    them has keep the differences they had, from `random` and UGA always, from an arm of the other never. What an arm gains over
+    itself with fewer patches is taken from either, for older summaries do not have it.
 
     >>> row = lambda arm, dice, **differences: {"arm": arm, "budget": 5, "dice": dice, "differences": differences}
     >>> one = {"command": "x --acquisition bald --budget 5", "seeds": 1, "arms": [], "rows": [row("uga", 0.5), row("bald", 0.25, uga=-0.25)]}
@@ -121,11 +122,13 @@ def joined_entries(entries, more):
             if key == "differences":
                 both = known[key].keys() & entry[key].keys()
                 same = all(known[key][arm] == entry[key][arm] for arm in both)
+            elif key == "more_patches":
+                same = key not in known or key not in entry or known[key] == entry[key]
             else:
                 same = known.get(key) == entry.get(key)
             if not same:
                 raise ValueError(f'the two comparisons differ in "{key}" of {name(entry)}')
-        found[name(entry)] = known | {"differences": known["differences"] | entry["differences"]}
+        found[name(entry)] = entry | known | {"differences": known["differences"] | entry["differences"]}
     return list(found.values())
 
 
@@ -226,6 +229,29 @@ def arms_table(results):
     return lines(headings, rows)
 
 
+def sites_table(results):
+    """Arms by site and budget, and what an arm gains over itself with the next smaller budget, field by field.
+
+    >>> of = lambda mean: {"mean": mean, "low": mean, "high": mean}
+    >>> rows = [{"arm": FIRST, "budget": 0, "by_site": {"a": of(0.25)}, "central": None},
+    ...     {"arm": "uga", "budget": 5, "by_site": {"a": of(0.5)}, "central": of(0.75), "more_patches": [of(0.125), 8]}]
+    >>> print(sites_table({"rows": rows}), end="")
+    <BLANKLINE>
+    | arm | patches | a (95 %) | central site | minus fewer patches (95 %) |
+    |---|---|---|---|---|
+    | first ensemble | 0 | 0.250 (0.250 to 0.250) | | |
+    | uga | 5 | 0.500 (0.500 to 0.500) | 0.750 | +0.125 (+0.125 to +0.125) |
+    <BLANKLINE>
+    """
+    sites = sorted(results["rows"][0]["by_site"])
+    rows = []
+    for row in results["rows"]:
+        cells = [row["arm"], str(row["budget"])] + [interval(row["by_site"].get(site)) for site in sites]
+        central, (more, _) = row["central"], row.get("more_patches", (None, 0))
+        rows.append(cells + [figure(central and central["mean"]), interval(more, sign=True)])
+    return lines(["arm", "patches"] + [f"{site} (95 %)" for site in sites] + ["central site", "minus fewer patches (95 %)"], rows)
+
+
 def stages_table(results):
     """Arms by stage of disease at the largest budget, in the order of the comparison; of a stage without foreground in truth
     the share of its tissue that is called foreground.
@@ -272,7 +298,7 @@ def command_block(results):
     return "\n    " + " \\\n        ".join(out) + "\n\n"
 
 
-KINDS = {"arms": arms_table, "stages": stages_table, "maps": maps_table, "command": command_block}
+KINDS = {"arms": arms_table, "sites": sites_table, "stages": stages_table, "maps": maps_table, "command": command_block}
 
 
 def rendered(page, load):
@@ -289,8 +315,11 @@ def rendered(page, load):
     ValueError: 0 tables, but 1 times <!-- table:
     """
     def table(found):
-        start, name, kind, end = found.groups()
-        return start + KINDS[kind or "arms"](load(name)) + end
+        start, name, kind, arms, end = found.groups()
+        results = load(name)
+        if arms:
+            results = results | {"rows": [row for row in results["rows"] if row["arm"] in [FIRST] + arms.split(",")]}
+        return start + KINDS[kind or "arms"](results) + end
 
     found = len(TABLE.findall(page))
     for mark in ("<!-- table:", "<!-- end -->"):
