@@ -7,7 +7,7 @@ use crate::network::planes::Grid;
 /// Copies of all weights: values, momentum, gradients, and their mean where a batch is computed in parts.
 const COPIES: usize = 4;
 /// Beside what is counted: packed weights, sums, memory that waits to be used again.
-const MORE: f64 = 1.4;
+const MORE: f64 = 1.6;
 
 /// About how many bytes one member's training on our own kernels holds at most, its images aside: what a step's forward pass
 /// leaves for the backward pass, gradients, weights. Counted layer by layer, and held to what is allocated by a test.
