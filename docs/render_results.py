@@ -7,7 +7,8 @@
     python3 docs/render_results.py --join DIR docs/results/NAME.json  # adds the arms of a later comparison under the same terms
 
 A table stands between two lines, `<!-- table: docs/results/NAME.json KIND ARM,ARM -->` and `<!-- end -->`. KIND is `arms` (which
-may be left out), `sites`, `stages`, `maps` or `command`; ARM,ARM may be left out and keeps a table to these arms. Nothing but Python's own library is needed.
+may be left out), `sites`, `stages`, `maps` or `command`; ARM,ARM may be left out and keeps a table to these arms. Nothing but
+Python's own library is needed.
 """
 
 import argparse

@@ -40,7 +40,8 @@ fn write_case(folder: &Path, arch: &Architecture) -> Result<(), Box<dyn Error>> 
     let images = [TrainingImage { image: image.clone(), labels, input: InputScale::RGB_TO_01 }];
     let starts: Vec<MemberWeights> = (0..2).map(|seed| MemberWeights::initialise(arch, seed)).collect();
     let settings = Training::new(5, 2, 32, 0.01);
-    let trained = train_members(Trainer::Cpu, arch, &starts, &images, &settings, "logits", &|_, _, _| true)?;
+    let trained =
+        train_members(Trainer::Cpu, starts.len(), arch, &starts, &images, &settings, "logits", &|_, _, _| true)?;
     let members: Vec<MemberWeights> = trained.into_iter().map(|t| t.weights).collect();
     let classes = (0..arch.classes).map(|c| format!("class-{c}")).collect();
     let task = Task { classes, spacing_um: Mpp::new(1.0)? };

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let settings = Training { freeze_norm_statistics, ..settings };
         let what = if freeze_norm_statistics { "fine-tuning" } else { "training" };
         let trained = measure(what, members * steps * batch, || {
-            train_members(trainer, &arch, &starts, &images, &settings, "speed", &|_, _, _| true)
+            train_members(trainer, starts.len(), &arch, &starts, &images, &settings, "speed", &|_, _, _| true)
         })?;
         println!("  loss {:?}, {}", trained[0].losses.last(), blake3::hash(&trained[0].weights.to_bytes()?).to_hex());
     }

@@ -50,13 +50,22 @@ pub struct TrainedMember {
     pub losses: Vec<f32>,
 }
 
-/// Trains all members, side by side. Member m's seed is that of `{seed}/member-{m}`, so that any of them can be trained
-/// again alone, to the same bytes. `progress(member, steps done, loss)` stops everything by answering false.
+/// What `of` makes of each job, in their order; `at_once` of them side by side, which is how memory is kept to: threads do
+/// not bound trainings, since one that waits for its own parts begins another.
+pub fn side_by_side<J: Sync, T: Send>(jobs: &[J], at_once: usize, of: impl Fn(&J) -> T + Sync) -> Vec<T> {
+    jobs.chunks(at_once.max(1)).flat_map(|jobs| jobs.par_iter().map(&of).collect::<Vec<_>>()).collect()
+}
+
+/// Trains all members, `at_once` of them side by side. Member m's seed is that of `{seed}/member-{m}`, so that any of them
+/// can be trained again alone, to the same bytes. `progress(member, steps done, loss)` is told as by [`train_member`] and
+/// stops everything by answering false.
 ///
 /// # Errors
 /// As for [`train_member`]; the first member's error counts.
+#[expect(clippy::too_many_arguments, reason = "what a training depends on")]
 pub fn train_members(
     trainer: Trainer,
+    at_once: usize,
     arch: &Architecture,
     starts: &[MemberWeights],
     images: &[TrainingImage],
@@ -65,12 +74,12 @@ pub fn train_members(
     progress: &(dyn Fn(usize, u32, f32) -> bool + Sync),
 ) -> Result<Vec<TrainedMember>, TrainingError> {
     let trainer = trainer.beside(starts.len());
-    let train = |(member, start): (usize, &MemberWeights)| {
+    let train = |&(member, start): &(usize, &MemberWeights)| {
         let report = |step, loss| progress(member, step, loss);
         train_member(trainer, arch, start, images, settings, member_seed(seed, member), &report)
     };
-    let trained: Vec<Result<TrainedMember, TrainingError>> = starts.par_iter().enumerate().map(train).collect();
-    trained.into_iter().collect()
+    let jobs: Vec<(usize, &MemberWeights)> = starts.iter().enumerate().collect();
+    side_by_side(&jobs, at_once, train).into_iter().collect()
 }
 
 /// The seed of one member of a training.

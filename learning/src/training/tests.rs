@@ -1,6 +1,6 @@
 //! Whole trainings: against PyTorch, repeatable on any number of threads, and learning something.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use consilium_common::plan::{Encoder, Norm, TensorShape};
 use image::{Luma, Rgb};
@@ -282,7 +282,7 @@ fn a_member_can_be_trained_again_alone() {
     let images = [toy(64, 0)];
     let starts: Vec<MemberWeights> = (0..3).map(|seed| MemberWeights::initialise(&arch, seed)).collect();
     let all = on_threads(2, || {
-        train_members(Trainer::Cpu, &arch, &starts, &images, &settings, "s", &|_, _, _| true).unwrap()
+        train_members(Trainer::Cpu, 2, &arch, &starts, &images, &settings, "s", &|_, _, _| true).unwrap()
     });
     let alone =
         train_member(Trainer::Cpu, &arch, &starts[2], &images, &settings, member_seed("s", 2), &|_, _| true).unwrap();
@@ -370,4 +370,21 @@ fn what_cannot_be_trained_is_said() {
     let stopped = train_member(Trainer::Cpu, &arch, &start, one(&good), &estimating, 1, &third).unwrap_err();
     assert!(matches!(stopped, TrainingError::Stopped(1)));
     assert_eq!(asked.into_inner(), 3, "stopped among the batches of statistics");
+}
+
+#[test]
+fn jobs_keep_their_order_and_never_are_more_at_once() {
+    let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let job = |&number: &u32| {
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::yield_now();
+        now.fetch_sub(1, Ordering::SeqCst);
+        number * 2
+    };
+    let jobs: Vec<u32> = (0..50).collect();
+    for at_once in [0, 1, 3, 100] {
+        most.store(0, Ordering::SeqCst);
+        assert_eq!(side_by_side(&jobs, at_once, job), (0..100).step_by(2).collect::<Vec<u32>>());
+        assert!(most.load(Ordering::SeqCst) <= at_once.max(1));
+    }
 }

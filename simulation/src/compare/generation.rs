@@ -5,18 +5,12 @@ use std::borrow::Cow;
 
 use consilium_common::Plan;
 use consilium_learning::network::MemberWeights;
-use consilium_learning::training::{Trainer, TrainingImage, member_seed, train_member};
-use rayon::prelude::*;
+use consilium_learning::training::{Trainer, TrainingImage, member_seed, side_by_side, train_member, train_members};
 
 use crate::experiment::ExperimentError;
 
 /// The weights of all members.
 pub(super) type Members = Vec<MemberWeights>;
-
-/// What `of` makes of each job, so many side by side.
-pub(super) fn side_by_side<J: Sync, T: Send>(jobs: &[J], at_once: usize, of: impl Fn(&J) -> T + Sync) -> Vec<T> {
-    jobs.chunks(at_once.max(1)).flat_map(|jobs| jobs.par_iter().map(&of).collect::<Vec<_>>()).collect()
-}
 
 /// Trains the first ensemble as `consilium-site train` does, so many members at once.
 pub(super) fn first(
@@ -28,14 +22,11 @@ pub(super) fn first(
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Members, ExperimentError> {
     let (start, seed) = (format!("{seed}/start"), format!("{seed}/initial-training"));
-    let trainings: Vec<usize> = (0..plan.members / (plan.initial_training.snapshots as usize).max(1)).collect();
-    let (trainer, seen) = (trainer.beside(trainings.len()), |_: u32, _: f32| go_on());
-    let train = |&member: &usize| {
-        let start = MemberWeights::initialise(&plan.architecture, member_seed(&start, member));
-        let seed = member_seed(&seed, member);
-        train_member(trainer, &plan.architecture, &start, images, &plan.initial_training, seed, &seen)
-    };
-    let trained: Result<Vec<_>, _> = side_by_side(&trainings, at_once, train).into_iter().collect();
+    let trainings = plan.members / (plan.initial_training.snapshots as usize).max(1);
+    let starts: Members =
+        (0..trainings).map(|m| MemberWeights::initialise(&plan.architecture, member_seed(&start, m))).collect();
+    let (arch, settings, seen) = (&plan.architecture, &plan.initial_training, |_: usize, _: u32, _: f32| go_on());
+    let trained = train_members(trainer, at_once, arch, &starts, images, settings, &seed, &seen);
     let trained = trained.map_err(ExperimentError::of_training)?;
     Ok(trained.into_iter().flat_map(|t| t.earlier.into_iter().chain([t.weights])).collect())
 }
@@ -65,8 +56,8 @@ pub(super) fn fine_tuned(
             .map(|trained| trained.weights.delta_from(&from[member]))
     };
     let deltas: Result<Members, _> = side_by_side(&jobs, at_once, train).into_iter().collect();
-    let deltas = deltas.map_err(ExperimentError::of_training)?;
-    Ok(deltas.chunks(from.len().max(1)).map(<[_]>::to_vec).collect())
+    let mut deltas = deltas.map_err(ExperimentError::of_training)?.into_iter();
+    Ok(learning.iter().map(|_| deltas.by_ref().take(from.len()).collect()).collect())
 }
 
 /// The next generation of the sites' deltas, each with its weight.
@@ -76,28 +67,4 @@ pub(super) fn aggregated(base: &Members, sites: &[(f64, Members)]) -> Result<Mem
         Ok(base.moved_by(&deltas)?)
     };
     base.iter().enumerate().map(member).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    #[test]
-    fn jobs_keep_their_order_and_never_are_more_at_once() {
-        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let job = |&number: &u32| {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            std::thread::yield_now();
-            now.fetch_sub(1, Ordering::SeqCst);
-            number * 2
-        };
-        let jobs: Vec<u32> = (0..50).collect();
-        for at_once in [0, 1, 3, 100] {
-            most.store(0, Ordering::SeqCst);
-            assert_eq!(side_by_side(&jobs, at_once, job), (0..100).step_by(2).collect::<Vec<u32>>());
-            assert!(most.load(Ordering::SeqCst) <= at_once.max(1));
-        }
-    }
 }

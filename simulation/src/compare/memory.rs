@@ -38,16 +38,16 @@ pub(super) fn trainings_at_once(
     let training = settings.map(|settings| training_bytes(&plan.architecture, settings)).max().unwrap_or(0);
     let once = features + said(learned, plan, 1);
     let twice = features + said(learned, plan, rounds) + whole;
-    enough((once + looking).max(twice + training), &free(), plan.members)?;
-    let most = sites.len() * plan.members;
-    Ok(match free() {
+    let (free, most) = (free(), sites.len() * plan.members);
+    enough((once + looking).max(twice + training), &free, plan.members)?;
+    Ok(match free {
         Free::Unknown => most,
-        Free::Machine(bytes) | Free::Group(bytes) => side_by_side(bytes.saturating_sub(twice), training, most),
+        Free::Machine(bytes) | Free::Group(bytes) => that_fit(bytes.saturating_sub(twice), training, most),
     })
 }
 
 /// How many of `most` trainings fit into so many bytes; one in any case.
-fn side_by_side(bytes: u64, training: u64, most: usize) -> usize {
+fn that_fit(bytes: u64, training: u64, most: usize) -> usize {
     usize::try_from(bytes / training.max(1)).unwrap_or(most).clamp(1, most.max(1))
 }
 
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn as_many_trainings_as_fit_and_one_in_any_case() {
-        let of = |bytes| side_by_side(bytes, 10, 25);
-        assert_eq!((of(0), of(9), of(39), of(1_000), side_by_side(5, 0, 0)), (1, 1, 3, 25, 1));
+        let of = |bytes| that_fit(bytes, 10, 25);
+        assert_eq!((of(0), of(9), of(39), of(1_000), that_fit(5, 0, 0)), (1, 1, 3, 25, 1));
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub fn train(
         (0..trainings).map(|m| MemberWeights::initialise(&plan.architecture, member_seed(&start, m))).collect();
     let (items, total) = (trainings, u64::from(plan.initial_training.iterations));
     let ticks = |member: usize, step: u32, _: f32| go_on(Tick { item: member, items, done: step.into(), total });
-    let trained = train_members(trainer, &plan.architecture, &starts, &images, &plan.initial_training, &seed, &ticks)
+    let (arch, settings) = (&plan.architecture, &plan.initial_training);
+    let trained = train_members(trainer, trainings, arch, &starts, &images, settings, &seed, &ticks)
         .map_err(SiteError::learning("training the ensemble"))?;
     let provenance = Provenance { study: None, plan: plan.digest()?, round: None, parent: None, contributions: vec![] };
     let losses = trained.iter().map(|t| crate::work::fine_tune::ends(&t.losses)).collect();
