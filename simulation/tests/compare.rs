@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::small_plan;
 use consilium_common::Plan;
@@ -118,10 +119,16 @@ async fn a_comparison_goes_on_where_it_stopped_to_the_same_bytes() {
     assert!(page.contains("By stage of disease") && page.contains("negative, "), "stages are told");
     drawn_again_without_data(folder.path(), &page);
 
-    // What is lost or was never finished is computed again: cells, and with them nothing else changes.
+    // Stopped in the middle of a cell: it is computed again.
     let again = folder.path().join("again");
-    run(options(folder.path(), "again"), CancellationToken::new()).await.unwrap();
     let cells = again.join("cells");
+    stopped_after(options(folder.path(), "again"), 3).await;
+    let kept = fs::read_dir(&cells).unwrap().count();
+    assert!((3..expected.len() - 2).contains(&kept), "{kept} cells were finished");
+    run(options(folder.path(), "again"), CancellationToken::new()).await.unwrap();
+    assert!(results(&again) == expected, "stopped and gone on with");
+
+    // So is what was lost, and with it nothing else changes.
     for (index, (name, _)) in expected.iter().enumerate().filter(|(_, (name, _))| name.starts_with("seed-")) {
         if index % 3 != 0 {
             fs::remove_file(cells.join(name)).unwrap();
@@ -134,6 +141,19 @@ async fn a_comparison_goes_on_where_it_stopped_to_the_same_bytes() {
     let other = CompareOptions { rounds: 1, ..options(folder.path(), "again") };
     let error = run(other, CancellationToken::new()).await.err().unwrap().to_string();
     assert!(error.contains("holds a comparison with another plan"), "{error}");
+}
+
+/// Begins a comparison and stops it while it computes what comes after so many cells.
+async fn stopped_after(options: CompareOptions, cells: usize) {
+    let (folder, stop) = (options.out.join("cells"), CancellationToken::new());
+    let finished = || fs::read_dir(&folder).map_or(0, Iterator::count);
+    let running = tokio::spawn(compare(options, String::new(), stop.clone()));
+    while finished() < cells && !running.is_finished() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop.cancel();
+    let error = running.await.unwrap().err().unwrap();
+    assert!(matches!(error, ExperimentError::Paused), "{error}");
 }
 
 /// What `once` keeps gives its report again, to the same bytes, in a folder where there is nothing else.
@@ -191,6 +211,29 @@ async fn settings_are_varied_on_the_same_patches() {
         let varied = cell(arm);
         assert_eq!(of(&plain, "patches"), of(&varied, "patches"), "{arm}");
         assert_ne!(of(&plain, "fields"), of(&varied, "fields"), "{arm}");
+    }
+}
+
+#[tokio::test]
+async fn near_duplicates_are_left_out_of_a_choice_and_of_later_rounds() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path());
+    let options = CompareOptions {
+        acquisition: vec!["random".into(), "bald".into()],
+        // Features point nowhere near the opposite way: one box is near every other.
+        vary: vec!["acquisition.min_feature_distance=2".into()],
+        budgets: vec![4],
+        ..options(folder.path(), "apart")
+    };
+    compare(options, String::new(), CancellationToken::new()).await.unwrap();
+    for (arm, asked) in
+        [("random", 4), ("bald", 4), ("random+min_feature_distance=2", 1), ("bald+min_feature_distance=2", 1)]
+    {
+        let cell = fs::read_to_string(folder.path().join(format!("apart/cells/seed-5-fold-0-{arm}-4.json"))).unwrap();
+        let cell: serde_json::Value = serde_json::from_str(&cell).unwrap();
+        let sites = cell["sites"].as_array().unwrap();
+        let patches: Vec<usize> = sites.iter().map(|site| site["patches"].as_array().unwrap().len()).collect();
+        assert_eq!(patches.iter().max(), Some(&asked), "{arm}: {patches:?}");
     }
 }
 

@@ -107,13 +107,27 @@ pub struct Acquisition {
     /// without structure are not judged, nor is anything in plans of more than 2 um/px, where nothing could be blurred.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub min_sharpness: f64,
+    /// Boxes with features nearer to each other than this cosine distance, 0 to 2, are near-duplicates, of which one is
+    /// asked about; 0 does not look. For comparisons: a site has no features of its boxes, so a study refuses it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_feature_distance: f64,
 }
 
 impl Acquisition {
     /// A rule with its budget, the side of a patch and the least share of tissue; no bound a slide, no control patches,
-    /// and blurred boxes as well.
+    /// and blurred boxes and near-duplicates as well.
     pub fn new(score: Score, budget: u32, patch_px: u32, min_tissue: f64) -> Self {
-        Self { score, budget, per_slide: None, control_share: 0.0, patch_px, min_tissue, min_sharpness: 0.0 }
+        let (per_slide, control_share, min_sharpness, min_feature_distance) = (None, 0.0, 0.0, 0.0);
+        Self { score, budget, per_slide, control_share, patch_px, min_tissue, min_sharpness, min_feature_distance }
+    }
+
+    /// Refuses what a comparison can look at and a site cannot.
+    pub(super) fn for_studies(&self) -> Result<(), Invalid> {
+        if self.min_feature_distance == 0.0 {
+            return Ok(());
+        }
+        let why = "is for comparisons only (`consilium-simulate compare`), since a site has no features of its boxes; leave it out";
+        Err(Invalid::new("acquisition.min_feature_distance", why))
     }
 
     pub(super) fn validate(&self) -> Result<(), Invalid> {
@@ -135,6 +149,10 @@ impl Acquisition {
             return Err(Invalid::new("acquisition.control_share", why));
         }
         fraction("acquisition.min_sharpness", self.min_sharpness)?;
+        if !(0.0..=2.0).contains(&self.min_feature_distance) {
+            let why = format!("{} must be 0 to 2, a cosine distance", self.min_feature_distance);
+            return Err(Invalid::new("acquisition.min_feature_distance", why));
+        }
         fraction("acquisition.min_tissue", self.min_tissue)
     }
 }

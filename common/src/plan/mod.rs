@@ -90,14 +90,21 @@ impl Task {
 }
 
 impl Plan {
-    /// Parses the TOML that people write and validates it.
+    /// Parses the TOML that people write and validates it for a study.
     pub fn from_toml(text: &str) -> Result<Self, PlanError> {
+        let plan = Self::for_comparison(text)?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The same for a comparison, which knows settings that a study refuses.
+    pub fn for_comparison(text: &str) -> Result<Self, PlanError> {
         if text.len() > limits::MAX_DOCUMENT_BYTES {
             return Err(PlanError::TooLarge(text.len()));
         }
         let plan: Self = toml::from_str(text).map_err(|e| PlanError::Syntax(e.to_string()))?;
-        plan.check()?;
-        Ok(plan)
+        let problems = plan.problems();
+        if problems.is_empty() { Ok(plan) } else { Err(PlanError::Invalid(problems)) }
     }
 
     /// Parses canonical bytes and validates them.
@@ -126,11 +133,12 @@ impl Plan {
     }
 
     fn check(&self) -> Result<(), PlanError> {
-        let problems = self.problems();
+        let mut problems = self.problems();
+        problems.extend(self.acquisition.for_studies().err());
         if problems.is_empty() { Ok(()) } else { Err(PlanError::Invalid(problems)) }
     }
 
-    /// Everything that is wrong with the plan; empty for a valid one.
+    /// Everything that is wrong with the plan; empty for a valid one, which may be one for comparisons only.
     pub fn problems(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
         let mut require = |ok: bool, what: &str, why: String| {

@@ -140,6 +140,23 @@ fn control_patches_are_at_least_one() {
 }
 
 #[test]
+fn near_duplicates_are_left_out_in_comparisons_only() {
+    let text = sample().to_toml().unwrap();
+    assert!(!text.contains("min_feature"), "plans of before keep their digest");
+    let with = |value: &str| text.replace("[acquisition]", &format!("[acquisition]\nmin_feature_distance = {value}"));
+    let plan = Plan::for_comparison(&with("0.02")).unwrap();
+    assert_eq!(plan.acquisition.min_feature_distance, 0.02);
+    for refused in [Plan::from_toml(&with("0.02")), Plan::from_canonical(&plan.canonical_bytes().unwrap())] {
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("acquisition.min_feature_distance: is for comparisons only"), "{said}");
+    }
+    assert_eq!(Plan::from_toml(&with("0.0")).unwrap(), sample());
+    for wrong in ["-0.1", "2.1", "nan"] {
+        assert!(Plan::for_comparison(&with(wrong)).unwrap_err().to_string().contains("a cosine distance"));
+    }
+}
+
+#[test]
 fn corrections_of_earlier_rounds_are_replayed_unless_a_plan_says_no() {
     let plan = sample();
     let text = plan.to_toml().unwrap();

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use candidates::{Method, candidates, shortlist};
 pub use describe::{Aggregation, Candidate, Field, Layout, describe};
 pub use rehearsal::{rehearsal_labels, rehearsal_of_site, rehearsal_of_slide};
-pub use rules::{Budget, Rule, Turn, choose, choose_with_control};
+pub use rules::{Budget, Rule, Turn, choose, choose_with_control, leave_out_near};
 pub use select::{Chosen, select};
 pub use sharp::Sight;
 pub use uga::{UgaScore, uga_score};

@@ -19,7 +19,7 @@ pub struct Chosen {
 /// another. It is the same from [`super::candidates`], those that are sharp if the plan asks for it, and from
 /// [`super::shortlist`].
 pub fn select(all: &[Candidate], settings: &Acquisition, turn: &Turn<'_>) -> Chosen {
-    let budget = Budget { per_slide: settings.per_slide, ..Budget::of(settings.budget) };
+    let budget = Budget::under(settings, settings.budget);
     let rule = Method::of(settings.score).rule;
     let (patches, control) = choose_with_control(&rule, all, &budget, turn, settings.control_share);
     let of = |places: Vec<usize>| places.into_iter().map(|place| all[place].clone()).collect();

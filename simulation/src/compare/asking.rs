@@ -4,6 +4,7 @@ use consilium_common::Plan;
 use consilium_common::plan::{Acquisition, UNLABELLED};
 use consilium_learning::acquisition::{
     self, Aggregation, Budget, Candidate, Layout, Method, PatchBox, Rule, Sight, Turn, candidates, choose, describe,
+    leave_out_near,
 };
 use consilium_learning::metrics::Confusion;
 use consilium_learning::network::{Features, InputScale, Predictor};
@@ -36,44 +37,46 @@ impl World<'_> {
         let by_name = |name: &str| learn.iter().copied().find(|&field| fields[field].name == name);
         let taken = |field: usize| boxes_of(before, field);
         let turn = Turn { round, rounds: self.setting.rounds, seed };
-        let chosen: Vec<(String, PatchBox)> = match &trial.kind {
-            Kind::Full => Vec::new(),
-            Kind::Study(score) => {
-                let settings = Acquisition { score: *score, budget, ..trial.plan.acquisition.clone() };
-                let mut all = Vec::new();
-                for (&field, look) in learn.iter().zip(looks) {
-                    let strip = labelled(&look.strip, &fields[field]);
-                    let mut found = candidates(&strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?;
-                    self.keep_sharp(&settings, &mut found, &fields[field], &strip)?;
-                    all.extend(found);
-                }
-                acquisition::select(&all, &settings, &turn).patches.into_iter().map(|c| (c.slide, c.patch)).collect()
-            }
-            Kind::Rule(Method { rule, map, aggregation }) => {
-                let mut all = Vec::new();
-                for (place, (&field, look)) in learn.iter().zip(looks).enumerate() {
+        let settings = match &trial.kind {
+            Kind::Study(score) => Acquisition { score: *score, budget, ..trial.plan.acquisition.clone() },
+            _ => Acquisition { budget, ..trial.plan.acquisition.clone() },
+        };
+        let least = settings.min_feature_distance;
+        let corrected = if least > 0.0 { self.features_of(site, before) } else { Vec::new() };
+        let mut all = Vec::new();
+        for (place, (&field, look)) in learn.iter().zip(looks).enumerate() {
+            let strip = labelled(&look.strip, &fields[field]);
+            let mut found = match &trial.kind {
+                Kind::Full => Vec::new(),
+                Kind::Study(_) => candidates(&strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?,
+                Kind::Rule(Method { map, aggregation, .. }) => {
                     let mut found = self.described(&trial.plan, (*map, *aggregation), &fields[field], look);
                     found.retain(|candidate| !taken(field).iter().any(|other| other.overlaps(&candidate.patch)));
-                    let (settings, strip) = (&trial.plan.acquisition, labelled(&look.strip, &fields[field]));
-                    self.keep_sharp(settings, &mut found, &fields[field], &strip)?;
-                    if rule.needs_features() {
-                        self.fill_features(site, place, &mut found);
-                    }
-                    all.extend(found);
+                    found
                 }
+            };
+            self.keep_sharp(&settings, &mut found, &fields[field], &strip)?;
+            if trial.needs_features() {
+                self.fill_features(site, place, &mut found);
+                leave_out_near(&mut found, &corrected, least);
+            }
+            all.extend(found);
+        }
+        let chosen: Vec<Candidate> = match &trial.kind {
+            Kind::Full => Vec::new(),
+            Kind::Study(_) => acquisition::select(&all, &settings, &turn).patches,
+            Kind::Rule(Method { rule, .. }) => {
                 let rule = match rule {
                     Rule::ClassError { foreground_weight, .. } => {
                         Rule::ClassError { errors: self.class_errors()?.clone(), foreground_weight: *foreground_weight }
                     }
                     other => other.clone(),
                 };
-                let per_slide = trial.plan.acquisition.per_slide;
-                let budget = Budget { per_slide, ..Budget::of(budget) };
-                let places = choose(&rule, &all, &budget, &turn);
-                places.into_iter().map(|place| (all[place].slide.clone(), all[place].patch)).collect()
+                let places = choose(&rule, &all, &Budget::under(&settings, budget), &turn);
+                places.into_iter().map(|place| all[place].clone()).collect()
             }
         };
-        Ok(chosen.into_iter().filter_map(|(name, patch)| Some(Asked { field: by_name(&name)?, patch })).collect())
+        Ok(chosen.into_iter().filter_map(|c| Some(Asked { field: by_name(&c.slide)?, patch: c.patch })).collect())
     }
 
     fn described(
@@ -116,6 +119,15 @@ impl World<'_> {
                 .map(|(dx, dy)| features.mean(x + dx, y + dy, half))
                 .to_vec();
         }
+    }
+
+    /// Those of boxes that were asked about.
+    fn features_of(&self, site: usize, asked: &[Asked]) -> Vec<Vec<f32>> {
+        let features = &self.features.get_or_init(|| self.all_features())[site];
+        let place = |field: usize| self.splits[site].1.iter().position(|&learned| learned == field);
+        let of =
+            |&Asked { field, patch: PatchBox { x, y, side } }: &Asked| Some(features[place(field)?].mean(x, y, side));
+        asked.iter().filter_map(of).collect()
     }
 
     fn all_features(&self) -> Vec<Vec<Features>> {

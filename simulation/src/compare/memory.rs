@@ -28,9 +28,8 @@ pub(super) fn trainings_at_once(
     let of_site = |site: &Site| site.fields.iter().map(|field| field.labels.len() as u64).collect::<Vec<_>>();
     let others = || sites.iter().filter(|site| !site.central).map(of_site);
     let is_whole = |site: &&Site| site.central || trials.iter().any(|trial| trial.kind == Kind::Full);
-    let of_features = |trial: &Trial| matches!(&trial.kind, Kind::Rule(method) if method.rule.needs_features());
     let fields: Vec<u64> = others().flatten().collect();
-    let features = if trials.iter().any(of_features) { of_encoder(&fields, plan) } else { 0 };
+    let features = if trials.iter().any(Trial::needs_features) { of_encoder(&fields, plan) } else { 0 };
     let learned = others().map(|fields| learned(fields, folds)).sum();
     let looking = sites.iter().map(|site| in_flight(&of_site(site), plan)).max().unwrap_or(0);
     let whole = sites.iter().filter(is_whole).map(|site| 4 * of_site(site).iter().sum::<u64>()).sum::<u64>();

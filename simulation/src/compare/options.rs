@@ -8,7 +8,7 @@ use consilium_learning::engine::Device;
 use serde_json::json;
 
 use super::arms::{ALWAYS, Arm, NAMES};
-use crate::experiment::{ExperimentError, Material, Options, Source, built_in_plan, read_plan};
+use crate::experiment::{ExperimentError, Material, Options, Source, built_in_plan, read_plan_by};
 use crate::fields::{Field, Site};
 
 /// The choices of one comparison.
@@ -96,7 +96,7 @@ impl CompareOptions {
     /// A person's own plan, or the built-in one for such data.
     pub(super) fn plan(&self, material: &Material) -> Result<Plan, ExperimentError> {
         let mut plan = match &self.plan {
-            Some(path) => read_plan(path)?,
+            Some(path) => read_plan_by(path, Plan::for_comparison)?,
             None => built_in_plan(material, &self.as_experiment())?,
         };
         plan.members = self.members.unwrap_or(plan.members);

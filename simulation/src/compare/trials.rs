@@ -16,6 +16,14 @@ pub(super) struct Trial {
     pub(super) plan: Plan,
 }
 
+impl Trial {
+    /// Whether boxes are chosen by features of a network, or left out by them.
+    pub(super) fn needs_features(&self) -> bool {
+        let of_rule = matches!(&self.kind, Kind::Rule(method) if method.rule.needs_features());
+        of_rule || (self.kind != Kind::Full && self.plan.acquisition.min_feature_distance > 0.0)
+    }
+}
+
 /// Tables of a plan of which neither the first ensemble nor what it sees depends.
 const TABLES: [&str; 4] = ["fine_tuning", "rehearsal", "aggregation", "acquisition"];
 /// What in them is an arm or a budget, or gives other patches to all of the figures.

@@ -19,6 +19,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use consilium_common::Plan;
+use consilium_common::plan::PlanError;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use console::Console;
@@ -137,9 +138,13 @@ async fn steps(mut run: Run, own_plan: Option<Plan>, command: String) -> Result<
 }
 
 pub(crate) fn read_plan(path: &Path) -> Result<Plan, ExperimentError> {
+    read_plan_by(path, Plan::from_toml)
+}
+
+/// The same, checked for what it is used for.
+pub(crate) fn read_plan_by(path: &Path, parse: fn(&str) -> Result<Plan, PlanError>) -> Result<Plan, ExperimentError> {
     let text = std::fs::read_to_string(path).map_err(ExperimentError::file(path))?;
-    Plan::from_toml(&text)
-        .map_err(|e| ExperimentError::Usage(format!("{}: {}", path.display(), e.to_string().trim_end())))
+    parse(&text).map_err(|e| ExperimentError::Usage(format!("{}: {}", path.display(), e.to_string().trim_end())))
 }
 
 /// The plan of the experiment: a person's own, or the built-in one with the options; written to `plan.toml`.

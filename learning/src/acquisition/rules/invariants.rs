@@ -38,11 +38,11 @@ fn overlap(a: &Candidate, b: &Candidate) -> bool {
 
 fn near(a: &Candidate, b: &Candidate, budget: &Budget) -> bool {
     let distance = cosine_distance(&a.feature, &b.feature);
-    budget.min_feature_distance.is_some_and(|least| distance.is_some_and(|d| d < f64::from(least)))
+    budget.min_feature_distance.is_some_and(|least| distance.is_some_and(|d| d < least))
 }
 
 fn budgets() -> impl Strategy<Value = Budget> {
-    (0u32..14, prop::option::of(0u32..6), prop::option::of(0.0f32..0.5))
+    (0u32..14, prop::option::of(0u32..6), prop::option::of(0.0f64..0.5))
         .prop_map(|(total, per_slide, min_feature_distance)| Budget { total, per_slide, min_feature_distance })
 }
 

@@ -13,6 +13,7 @@ mod features;
 mod finalists;
 mod herding;
 mod kmeans;
+mod near;
 mod noise;
 mod pool;
 mod power;
@@ -21,7 +22,10 @@ mod two_stage;
 mod typiclust;
 
 pub(super) use finalists::finalists;
+pub use near::leave_out_near;
 pub use rule::Rule;
+
+use consilium_common::plan::Acquisition;
 
 use super::describe::Candidate;
 use pool::{Pool, Selection};
@@ -35,13 +39,19 @@ pub struct Budget {
     pub per_slide: Option<u32>,
     /// Boxes of any slide whose features have a smaller cosine distance, `1 - cos`, 0 to 2, are near-duplicates, of
     /// which one is chosen. Boxes without features are never near-duplicates.
-    pub min_feature_distance: Option<f32>,
+    pub min_feature_distance: Option<f64>,
 }
 
 impl Budget {
     /// So many boxes, from any slide.
     pub fn of(total: u32) -> Self {
         Self { total, per_slide: None, min_feature_distance: None }
+    }
+
+    /// So many boxes, from the slides and as far apart as a plan says.
+    pub fn under(settings: &Acquisition, total: u32) -> Self {
+        let least = settings.min_feature_distance;
+        Self { total, per_slide: settings.per_slide, min_feature_distance: (least > 0.0).then_some(least) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::features::cosine_distance;
+use super::near::is_near;
 use super::{Budget, Candidate};
 
 /// How many times the budget the rules look at that take a budget's worth from the best.
@@ -69,7 +69,7 @@ pub(super) fn descending(keys: &[f64]) -> Vec<usize> {
 pub(super) struct Selection<'a> {
     pub(super) pool: &'a Pool<'a>,
     limit: usize,
-    min_distance: Option<f32>,
+    min_distance: Option<f64>,
     free: Vec<bool>,
     /// How many each slide may still give.
     left: Vec<usize>,
@@ -127,9 +127,8 @@ impl<'a> Selection<'a> {
         }
         self.free[item] = false;
         let (chosen, slide) = (self.pool.items[item], self.pool.slide_of[item]);
-        let duplicate = |distance: f32| {
-            let feature = |&other: &usize| cosine_distance(&self.pool.items[other].feature, &chosen.feature);
-            self.taken.iter().filter_map(feature).any(|between| between < f64::from(distance))
+        let duplicate = |least: f64| {
+            self.taken.iter().any(|&other| is_near(&self.pool.items[other].feature, &chosen.feature, least))
         };
         if self.min_distance.is_some_and(duplicate) {
             return false;

@@ -188,6 +188,10 @@ fn near_duplicates_are_left_out() {
         assert_eq!(chosen.len(), 4, "{rule:?}");
         assert_eq!(chosen[1..], [2, 3, 4], "{rule:?}: a feature of 0 is near nothing");
     }
+    let mut left = all;
+    leave_out_near(&mut left, &[vec![2.0, 0.0], vec![0.0, 0.0]], 0.1);
+    let left: Vec<&[f32]> = left.iter().map(|candidate| candidate.feature.as_slice()).collect();
+    assert_eq!(left, [[0.0, 1.0], [-1.0, 0.0], [0.0, 0.0]]);
     assert_eq!(cosine_distance(&[1.0, 0.0], &[-2.0, 0.0]), Some(2.0));
     assert_eq!(cosine_distance(&[1.0], &[1.0, 0.0]), None);
     assert_eq!(cosine_distance(&[], &[]), None);
