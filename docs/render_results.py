@@ -7,7 +7,7 @@
     python3 docs/render_results.py --join DIR docs/results/NAME.json  # adds the arms of a later comparison under the same terms
 
 A table stands between two lines, `<!-- table: docs/results/NAME.json KIND ARM,ARM -->` and `<!-- end -->`. KIND is `arms` (which
-may be left out), `sites`, `stages`, `maps` or `command`; ARM,ARM may be left out and keeps a table to these arms. Nothing but
+may be left out), `sites`, `stages`, `maps`, `settings` (of `compare --vary`) or `command`; ARM,ARM may be left out and keeps a table to these arms. Nothing but
 Python's own library is needed.
 """
 
@@ -275,6 +275,37 @@ def stages_table(results):
     return lines(["arm"] + [heading(of) for of in rows[0]["stages"]], [[row["arm"]] + [cell(of) for of in row["stages"]] for row in rows])
 
 
+def settings_table(results):
+    """Rules under the plan and with one setting of it otherwise, at the largest budget, and what the setting brings.
+
+    >>> of = lambda mean: {"mean": mean, "low": mean, "high": mean}
+    >>> row = lambda arm, budget, mean: {"arm": arm, "budget": budget, "dice": of(mean), "central": of(0.5)}
+    >>> rows = [row(FIRST, 0, 0.125), row("uga", 5, 0.25), row("bald", 5, 0.25), row("uga hed=0.1", 5, 0.5) | {"unvaried": [of(0.25), 8]}]
+    >>> print(settings_table({"rows": rows}), end="")
+    <BLANKLINE>
+    | rule | setting | Dice (95 %) | minus the rule under the plan, field by field (95 %) | central site |
+    |---|---|---|---|---|
+    | first ensemble | | 0.125 (0.125 to 0.125) | | 0.500 |
+    | uga | the plan's own | 0.250 (0.250 to 0.250) | | 0.500 |
+    | uga | `hed` 0.1 | 0.500 (0.500 to 0.500) | +0.250 (+0.250 to +0.250) | 0.500 |
+    <BLANKLINE>
+    """
+    last = max(row["budget"] for row in results["rows"])
+    rows = [row for row in results["rows"] if row["budget"] in (0, last)]
+    split = lambda row: (row["arm"], "") if row["arm"] == FIRST else row["arm"].partition(" ")[::2]
+    varied = [rule for rule, setting in map(split, rows) if setting]
+    wanted = [FIRST] + [rule for rule in dict.fromkeys(rule for rule, _ in map(split, rows)) if rule in varied]
+    cells = []
+    for row in sorted((row for row in rows if split(row)[0] in wanted), key=lambda row: wanted.index(split(row)[0])):
+        rule, setting = split(row)
+        key, _, value = setting.partition("=")
+        told = f"`{key}` {value}" if setting else "" if rule == FIRST else "the plan's own"
+        unvaried, central = row.get("unvaried", (None, 0))[0], row["central"]
+        cells.append([rule, told, interval(row["dice"]), interval(unvaried, sign=True), figure(central and central["mean"])])
+    headings = ["rule", "setting", "Dice (95 %)", "minus the rule under the plan, field by field (95 %)", "central site"]
+    return lines(headings, cells)
+
+
 def maps_table(results):
     """Uncertainties by how well they find errors, the best first."""
     maps = sorted(results["maps"], key=lambda of: -of["error_auroc"]["mean"] if of["error_auroc"] else 1.0)
@@ -299,7 +330,7 @@ def command_block(results):
     return "\n    " + " \\\n        ".join(out) + "\n\n"
 
 
-KINDS = {"arms": arms_table, "sites": sites_table, "stages": stages_table, "maps": maps_table, "command": command_block}
+KINDS = {"arms": arms_table, "sites": sites_table, "stages": stages_table, "settings": settings_table, "maps": maps_table, "command": command_block}
 
 
 def rendered(page, load):

@@ -33,7 +33,8 @@ fn arms(summary: &Summary) -> Table {
     let cost = ["asked", "area_mm2", "foreground_mm2", "foreground_enrichment", "gain_per_mm2"];
     headings.extend(names(&["central_dice", "ece"]).into_iter().chain(names(&cost)).chain(names(&["false_positive"])));
     headings.extend(CONTROLS.iter().flat_map(|name| three_names(&format!("minus_{}", name.replace([' ', '-'], "_")))));
-    headings.extend(three_names("minus_fewer_patches").into_iter().chain(names(&["dice_by_seed"])));
+    headings.extend(["minus_fewer_patches", "minus_unvaried"].into_iter().flat_map(three_names));
+    headings.extend(names(&["dice_by_seed"]));
     let line = |row: &Row| {
         let mut cells = key(row);
         cells.extend(three(row.dice));
@@ -41,7 +42,7 @@ fn arms(summary: &Summary) -> Table {
         cells.extend([row.central.map(|d| d.mean), row.ece].into_iter().chain(cost).map(number));
         cells.push(number(row.false_positive));
         cells.extend(CONTROLS.iter().flat_map(|control| three(row.differences.get(*control).map(|(of, _)| *of))));
-        cells.extend(three(row.more_patches.map(|(of, _)| of)));
+        cells.extend([row.more_patches, row.unvaried].into_iter().flat_map(|of| three(of.map(|(of, _)| of))));
         cells.push(row.by_seed.iter().map(|dice| format!("{dice:.6}")).collect::<Vec<_>>().join(" "));
         cells
     };

@@ -80,6 +80,7 @@ fn row((arm, budget): (&str, u32), cells: &[&Cell], curves: &Curves<'_>, spacing
         gain_per_mm2: gain.zip(foreground_mm2).filter(|(_, mm2)| *mm2 > 0.0).map(|(gain, mm2)| gain / mm2),
         differences: from_controls((arm, budget), curves),
         more_patches: from_fewer((arm, budget), curves),
+        unvaried: from_unvaried((arm, budget), curves),
         false_positive: mean(empty.filter_map(|field| field.false_positive)),
         stages: stages(cells, &text),
     }
@@ -99,6 +100,12 @@ fn from_controls((arm, budget): (&str, u32), curves: &Curves<'_>) -> Differences
 fn from_fewer((arm, budget): (&str, u32), curves: &Curves<'_>) -> Option<(Interval, usize)> {
     let (_, fewer) = curves.range((arm, 1)..(arm, budget.max(1))).next_back()?;
     difference(&curves[&(arm, budget)], fewer, &format!("difference/{budget}"))
+}
+
+/// What an arm that varies a setting, which is named after the rule and a space, has over the rule under the plan itself.
+fn from_unvaried((arm, budget): (&str, u32), curves: &Curves<'_>) -> Option<(Interval, usize)> {
+    let (rule, _) = arm.split_once(' ')?;
+    difference(&curves[&(arm, budget)], curves.get(&(rule, budget))?, &format!("difference/{budget}"))
 }
 
 /// The mean of paired differences with its interval, and how many they are. `text` names neither, so that the interval of
@@ -217,6 +224,17 @@ mod tests {
         let summary = summarise(&cells, None);
         let gained: Vec<_> = summary.rows.iter().map(|row| row.more_patches.map(|(of, _)| of.mean)).collect();
         assert_eq!(gained, [None, Some(0.125), None, Some(0.25), None]);
+    }
+
+    #[test]
+    fn what_varies_a_setting_is_compared_with_the_same_rule_under_the_plan() {
+        let one = |dice| vec![field("a", Some(dice), Some(0.25), None)];
+        let arms =
+            [("uga", 5, 0.75), ("uga patches=20", 5, 0.875), ("uga patches=20", 10, 0.875), ("kl hed=0", 5, 0.5)];
+        let cells = arms.map(|(arm, budget, dice)| cell(arm, budget, false, one(dice)));
+        let summary = summarise(&[vec![cell(FIRST, 0, false, one(0.25))], cells.to_vec()].concat(), None);
+        let gained: Vec<_> = summary.rows.iter().map(|row| row.unvaried.map(|(of, _)| of.mean)).collect();
+        assert_eq!(gained, [None, None, Some(0.125), None, None]);
     }
 
     #[test]

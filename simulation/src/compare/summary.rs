@@ -81,6 +81,9 @@ pub(crate) struct Row {
     /// The same from this arm's own Dice with the next smaller budget; none of the smallest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) more_patches: Option<(Interval, usize)>,
+    /// The same from the same rule with the same budget under the comparison's own plan; of arms that vary a setting of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unvaried: Option<(Interval, usize)>,
     /// Mean share of labelled tissue that is called foreground in the other sites' fields that have none in truth; not
     /// there where no such field is known.
     #[serde(skip_serializing_if = "Option::is_none")]

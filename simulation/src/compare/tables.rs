@@ -85,6 +85,9 @@ fn table(body: &mut String, headings: &[&str], lines: impl Iterator<Item = Vec<S
     body.push_str("</tbody></table></div>\n");
 }
 
+/// A difference of a row.
+type OfRow = fn(&Row) -> Option<&(Interval, usize)>;
+
 /// From so many seeds on an interval that leaves out 0 is worth a second look.
 const SEEDS: usize = 5;
 
@@ -94,11 +97,13 @@ pub(super) fn differences(body: &mut String, summary: &Summary) {
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let told = |found: &Differences| CONTROLS.map(|control| marked(found.get(control), summary.seeds)).to_vec();
     let rows: Vec<&Row> = summary.sorted().into_iter().filter(|row| row.budget > 0).collect();
-    let several = rows.iter().any(|row| row.more_patches.is_some());
-    let with_fewer: Vec<&str> = headings.iter().copied().chain(several.then_some("minus fewer patches")).collect();
-    by_row(body, &rows, &with_fewer, |row| {
-        let fewer = several.then(|| marked(row.more_patches.as_ref(), summary.seeds));
-        told(&row.differences).into_iter().chain(fewer).collect()
+    // From the same rule, where any arm has such a difference.
+    let mut same: Vec<(&str, OfRow)> =
+        vec![("minus fewer patches", |row| row.more_patches.as_ref()), ("minus unvaried", |row| row.unvaried.as_ref())];
+    same.retain(|(_, of)| rows.iter().any(|row| of(row).is_some()));
+    let all: Vec<&str> = headings.iter().copied().chain(same.iter().map(|(heading, _)| *heading)).collect();
+    by_row(body, &rows, &all, |row| {
+        told(&row.differences).into_iter().chain(same.iter().map(|(_, of)| marked(of(row), summary.seeds))).collect()
     });
     let mut arms: Vec<&ArmSummary> = summary.arms.iter().filter(|arm| arm.area.is_some()).collect();
     arms.sort_by(|a, b| b.mean_area().total_cmp(&a.mean_area()));
