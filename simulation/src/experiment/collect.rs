@@ -103,6 +103,7 @@ fn patch(site: &SiteId, round: u32, report: &PatchReport) -> Patch {
         y: report.y,
         score: report.score,
         mean_uncertainty: report.mean_uncertainty,
+        control: report.control,
         dice_before: report.dice_before,
     }
 }

@@ -82,8 +82,15 @@ pub struct Patch {
     pub score: f64,
     /// Mean uncertainty in nats.
     pub mean_uncertainty: f64,
+    /// Drawn at random as a control, and never learned from.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub control: bool,
     /// Dice of the prediction against the correction; absent where both are empty.
     pub dice_before: Option<f64>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Metrics {

@@ -6,6 +6,7 @@ use consilium_common::plan::Score;
 
 use super::chart_scatter::{pairs, signed};
 use super::contact_sheet::jpeg;
+use super::control::control;
 use super::stats::spearman;
 use super::svg::{data_uri, escape};
 use super::{Figures, ReportError, Story};
@@ -29,6 +30,7 @@ pub(crate) fn page(story: &Story, figures: &Figures) -> Result<String, ReportErr
     }
     section(&mut body, "Does the ensemble know where it is wrong?", &[scatter_text(story)]);
     figure(&mut body, &figures.scatter, SCATTER_CAPTION);
+    control(&mut body, &story.metrics);
     section(&mut body, "Where the time went", &[time_text(story)]);
     figure(
         &mut body,

@@ -7,6 +7,7 @@ mod chart_dice;
 mod chart_scatter;
 mod chart_time;
 mod contact_sheet;
+mod control;
 mod html;
 mod raster;
 pub(crate) mod stats;

@@ -67,6 +67,7 @@ pub(crate) fn metrics() -> Metrics {
             y: 512,
             score: uncertainty,
             mean_uncertainty: uncertainty,
+            control: false,
             dice_before: (n % 9 != 0).then(|| (0.9 - 1.4 * uncertainty + 0.3 * wobble(11 * n + 5)).clamp(0.0, 1.0)),
         }
     });

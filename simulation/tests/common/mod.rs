@@ -43,5 +43,5 @@ min_sites = 1
 
 /// A plan for drawn centres whose networks learn in seconds.
 pub(crate) fn small_plan() -> Plan {
-    Plan::from_toml(PLAN).unwrap()
+    Plan::from_toml(PLAN).expect("the plan above is valid")
 }

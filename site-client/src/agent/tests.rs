@@ -65,6 +65,27 @@ async fn a_round_from_the_task_to_the_update() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn control_patches_are_corrected_measured_and_not_learned_from() {
+    let mut scene = Scene::new();
+    scene.plan.acquisition.control_share = 0.5;
+    let fake = scene.coordinator().await;
+    fake.ask(Task::Learn(scene.order(1)));
+    run_until(&scene, &fake, "a", |s| s.updates.len() == 1).await;
+    let metrics = fake.state().updates[0].metrics.clone();
+    // One corrected patch of 32 px, and a train slide of 128 x 128 px.
+    assert_eq!((metrics.patches_corrected, metrics.patches_trained), (2, 17));
+    let path = scene.path().join("a/studies/small/round-1/patches.json");
+    let patches: Vec<PatchReport> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let dice = |control: bool| {
+        let of_kind: Vec<&PatchReport> = patches.iter().filter(|patch| patch.control == control).collect();
+        assert_eq!(of_kind.len(), 1, "control {control}");
+        assert!(of_kind[0].correction.is_some() && of_kind[0].dice_before.is_some());
+        of_kind[0].dice_before
+    };
+    assert_eq!((metrics.dice_before_correction, metrics.control_dice), (dice(false), dice(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_step_the_update_is_the_same() {
     let scene = Scene::new();
     let fake = scene.coordinator().await;
