@@ -5,6 +5,7 @@ use super::arms::FULL;
 use super::charts::room_for;
 use super::statistics::Interval;
 use super::summary::{CONTROLS, FIRST, Row, Summary};
+use crate::experiment::DEFAULT_RULE;
 use crate::report::svg::{Anchor, Ink, PALETTE, Svg, tick_text, ticks};
 
 const WIDTH: f64 = 760.0;
@@ -65,7 +66,7 @@ impl Axes {
     }
 }
 
-/// Draws the panels. No more arms are drawn than there are colours: controls, then the best; the others' names come back.
+/// Draws the panels. No more arms are drawn than there are colours: controls, the default rule, then the best; the others' names come back.
 pub(super) fn by_site(summary: &Summary) -> (String, Vec<String>) {
     let (lines, left_out) = lines(summary);
     let panels: Vec<Panel<'_>> = summary.rows.first().map_or(Vec::new(), |row| {
@@ -104,8 +105,9 @@ fn lines<'a>(summary: &'a Summary) -> (Vec<Line<'a>>, Vec<String>) {
     let largest = summary.budgets().last().copied().unwrap_or(0);
     let of_arm = |row: &Row| row.arm != FULL && row.arm != FIRST;
     let mut last: Vec<&'a Row> = summary.at(largest).into_iter().filter(|row| of_arm(row)).collect();
-    let control = |row: &&Row| CONTROLS.iter().position(|name| *name == row.arm).unwrap_or(CONTROLS.len());
-    last.sort_by_key(control);
+    // Of the others the best are first.
+    let always = || CONTROLS.into_iter().chain([DEFAULT_RULE.name()]);
+    last.sort_by_key(|row| always().position(|name| name == row.arm).unwrap_or(CONTROLS.len() + 1));
     let left_out = last.iter().skip(PALETTE.len()).map(|row| row.arm.clone()).collect();
     let line = |(place, row): (usize, &'a Row)| {
         let mut rows: Vec<&Row> = summary.rows.iter().filter(|other| other.arm == row.arm).collect();
@@ -226,5 +228,22 @@ fn draw_key(svg: &mut Svg, lines: &[Line<'_>], column: f64, full: bool) {
         let (x, y) = next();
         svg.polyline(&[(x, y), (x + 22.0, y)], Ink::Soft, 1.3, Some("5 4"));
         svg.text((x + MARK, y + 4.5), 12.5, Anchor::Start, Ink::Text, FULL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_and_the_default_rule_are_always_drawn() {
+        let text = include_str!("../../../docs/results/rare-batch.json");
+        let summary: Summary = serde_json::from_str(text).unwrap();
+        let (lines, left_out) = lines(&summary);
+        let drawn: Vec<&str> = lines.iter().map(|line| line.arm).collect();
+        assert_eq!((drawn.len(), drawn.len() + left_out.len()), (PALETTE.len(), 24));
+        let always: Vec<&str> = CONTROLS.into_iter().filter(|name| *name != FIRST).chain(["clasp-pe"]).collect();
+        assert_eq!(drawn[..always.len()], always);
+        assert!(!left_out.iter().any(|arm| arm == "farthest-first" || arm == "entropy"), "the best are drawn");
     }
 }

@@ -23,7 +23,7 @@ pub(crate) const QUICK_SITE_SLIDES: CentreSlides = CentreSlides { learn: 2, test
 
 /// With instance normalisation first on rare tumour, first together with `foreground-random` on MoNuSeg; with batch
 /// normalisation `entropy` is above it on rare tumour. docs/acquisition-results.md has the tables.
-const DEFAULT_RULE: Score = Score::ClaspPe;
+pub(crate) const DEFAULT_RULE: Score = Score::ClaspPe;
 
 /// Of slides without a split, this share is held out, and at least [`MIN_TEST`].
 pub(crate) const TEST_SHARE: f64 = 0.3;

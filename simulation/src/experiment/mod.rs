@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use console::Console;
 pub use console::dice_table;
-pub(crate) use demo_plan::{Material, plan as built_in_plan, rare_plan};
+pub(crate) use demo_plan::{DEFAULT_RULE, Material, plan as built_in_plan, rare_plan};
 pub use error::ExperimentError;
 pub use metrics::{Generation, Metrics, Patch, Rejected};
 pub use options::{Options, Source};
