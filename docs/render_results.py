@@ -7,8 +7,8 @@
     python3 docs/render_results.py --join DIR docs/results/NAME.json  # adds the arms of a later comparison under the same terms
 
 A table stands between two lines, `<!-- table: docs/results/NAME.json KIND ARM,ARM -->` and `<!-- end -->`. KIND is `arms` (which
-may be left out), `sites`, `stages`, `maps`, `settings` (of `compare --vary`) or `command`; ARM,ARM may be left out and keeps a table to these arms. Nothing but
-Python's own library is needed.
+may be left out), `sites`, `stages`, `maps`, `settings` (of `compare --vary`) or `command`; ARM,ARM may be left out and keeps a table
+to these arms. Nothing but Python's own library is needed.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def joined(results, more):
     """Results with the arms of a later comparison. What both have must be the same to the last digit: the command but for its rules
     (options in any order, files in any place), the first ensemble, its maps and boxes, and the controls. The arms that only one of
     them has keep the differences they had, from `random` and UGA always, from an arm of the other never. What an arm gains over
-    itself with fewer patches is taken from either, for older summaries do not have it.
+    itself with fewer patches or under the plan is taken from either, for older summaries do not have it.
 
     >>> row = lambda arm, dice, **differences: {"arm": arm, "budget": 5, "dice": dice, "differences": differences}
     >>> one = {"command": "x --acquisition bald --budget 5", "seeds": 1, "arms": [], "rows": [row("uga", 0.5), row("bald", 0.25, uga=-0.25)]}
@@ -123,7 +123,7 @@ def joined_entries(entries, more):
             if key == "differences":
                 both = known[key].keys() & entry[key].keys()
                 same = all(known[key][arm] == entry[key][arm] for arm in both)
-            elif key == "more_patches":
+            elif key in ("more_patches", "unvaried"):
                 same = key not in known or key not in entry or known[key] == entry[key]
             else:
                 same = known.get(key) == entry.get(key)
@@ -330,7 +330,10 @@ def command_block(results):
     return "\n    " + " \\\n        ".join(out) + "\n\n"
 
 
-KINDS = {"arms": arms_table, "sites": sites_table, "stages": stages_table, "settings": settings_table, "maps": maps_table, "command": command_block}
+KINDS = {
+    "arms": arms_table, "sites": sites_table, "stages": stages_table, "settings": settings_table, "maps": maps_table,
+    "command": command_block,
+}
 
 
 def rendered(page, load):

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -193,11 +194,12 @@ async fn settings_are_varied_on_the_same_patches() {
     let options = CompareOptions {
         acquisition: vec!["random".into()],
         vary: ["fine_tuning.learning_rate=0.02", "rehearsal.patches=2"].map(str::to_owned).into(),
-        budgets: vec![2],
+        budgets: vec![1, 2],
         rounds: 1,
         ..options(folder.path(), "varied")
     };
     let done = compare(options, String::new(), CancellationToken::new()).await.unwrap();
+    told_by_both_differences(&folder.path().join("varied"));
     assert!(done.table.contains("random learning_rate=0.02"), "{}", done.table);
     let cell = |arm: &str| {
         let path = folder.path().join(format!("varied/cells/seed-5-fold-0-{arm}-2.json"));
@@ -212,6 +214,27 @@ async fn settings_are_varied_on_the_same_patches() {
         assert_eq!(of(&plain, "patches"), of(&varied, "patches"), "{arm}");
         assert_ne!(of(&plain, "fields"), of(&varied, "fields"), "{arm}");
     }
+}
+
+/// The table and the report tell the summary's differences from fewer patches and from the unvaried rule.
+fn told_by_both_differences(out: &Path) {
+    let summary: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("summary.json")).expect("a summary")).expect("JSON");
+    let mut table = csv::Reader::from_path(out.join("table.csv")).expect("a table");
+    let lines: Vec<BTreeMap<String, String>> = table.deserialize().map(|line| line.expect("a line")).collect();
+    let rows = summary["rows"].as_array().expect("rows");
+    assert_eq!(lines.len(), rows.len());
+    for (key, column) in [("more_patches", "minus_fewer_patches"), ("unvaried", "minus_unvaried")] {
+        let told = |(row, line): (&serde_json::Value, &BTreeMap<String, String>)| {
+            let mean = row[key][0]["mean"].as_f64();
+            assert_eq!(line[column], mean.map_or(String::new(), |mean| format!("{mean:.6}")), "{column}");
+            usize::from(mean.is_some())
+        };
+        // Of random and UGA, and of two settings of random, with two patches; of the settings with one, too.
+        assert_eq!(rows.iter().zip(&lines).map(told).sum::<usize>(), 4, "{column}");
+    }
+    let page = fs::read_to_string(out.join("report.html")).expect("a report");
+    assert!(page.contains("minus fewer patches") && page.contains("minus unvaried"));
 }
 
 #[tokio::test]

@@ -1,10 +1,7 @@
 //! The demonstration, as small as it gets, from its options to its report: twice with one seed, to the same bytes.
 
-mod common;
-
 use std::path::Path;
 
-use common::small_plan;
 use consilium_simulation::experiment::{Finished, Options, Source, run};
 use tokio_util::sync::CancellationToken;
 
@@ -37,25 +34,4 @@ async fn the_same_seed_gives_the_same_metrics() {
     assert_ne!(metrics.generations[0].manifest, metrics.generations[1].manifest, "the round changed the ensemble");
     assert!(metrics.patches.iter().any(|patch| patch.site != metrics.central));
     assert!(found[0].0 == found[1].0, "metrics.json differs between two runs with one seed");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_study_with_control_patches_tells_them_apart() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("plan.toml");
-    let mut plan = small_plan();
-    plan.acquisition.control_share = 0.5;
-    std::fs::write(&path, plan.to_toml().unwrap()).unwrap();
-    let options = Options {
-        sites: Some(2),
-        quick: true,
-        plan: Some(path),
-        ..Options::new(Source::Drawn, folder.path().join("out"))
-    };
-    let finished = run(options, String::new(), CancellationToken::new()).await.unwrap();
-    let patches = &finished.metrics.patches;
-    assert_eq!((patches.len(), patches.iter().filter(|patch| patch.control).count()), (2, 1));
-    let page = std::fs::read_to_string(&finished.report).unwrap();
-    assert!(page.contains("Control patches") && page.contains("asked by the rule"));
 }

@@ -106,7 +106,7 @@ pub struct PatchReport {
     /// Mean uncertainty over its tissue, in nats.
     pub mean_uncertainty: f64,
     /// Drawn at random as a control: corrected, but never trained on.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control: bool,
     /// Mean foreground Dice of the prediction against the correction; `null` without either's foreground, or before.
     pub dice_before: Option<f64>,
@@ -120,10 +120,6 @@ pub struct PatchReport {
     pub correction: Option<String>,
     /// Who corrected, when, from which generation; absent until it is there.
     pub provenance: Option<Provenance>,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// `evaluation.json`.

@@ -122,7 +122,7 @@ impl Acquisition {
     }
 
     /// Refuses what a comparison can look at and a site cannot.
-    pub(super) fn for_studies(&self) -> Result<(), Invalid> {
+    pub(super) fn validate_for_study(&self) -> Result<(), Invalid> {
         if self.min_feature_distance == 0.0 {
             return Ok(());
         }

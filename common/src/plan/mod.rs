@@ -92,19 +92,23 @@ impl Task {
 impl Plan {
     /// Parses the TOML that people write and validates it for a study.
     pub fn from_toml(text: &str) -> Result<Self, PlanError> {
-        let plan = Self::for_comparison(text)?;
+        let plan = Self::parsed(text)?;
         plan.check()?;
         Ok(plan)
     }
 
     /// The same for a comparison, which knows settings that a study refuses.
-    pub fn for_comparison(text: &str) -> Result<Self, PlanError> {
+    pub fn from_toml_for_comparison(text: &str) -> Result<Self, PlanError> {
+        let plan = Self::parsed(text)?;
+        let problems = plan.problems();
+        if problems.is_empty() { Ok(plan) } else { Err(PlanError::Invalid(problems)) }
+    }
+
+    fn parsed(text: &str) -> Result<Self, PlanError> {
         if text.len() > limits::MAX_DOCUMENT_BYTES {
             return Err(PlanError::TooLarge(text.len()));
         }
-        let plan: Self = toml::from_str(text).map_err(|e| PlanError::Syntax(e.to_string()))?;
-        let problems = plan.problems();
-        if problems.is_empty() { Ok(plan) } else { Err(PlanError::Invalid(problems)) }
+        toml::from_str(text).map_err(|e| PlanError::Syntax(e.to_string()))
     }
 
     /// Parses canonical bytes and validates them.
@@ -134,7 +138,10 @@ impl Plan {
 
     fn check(&self) -> Result<(), PlanError> {
         let mut problems = self.problems();
-        problems.extend(self.acquisition.for_studies().err());
+        if let Err(refused) = self.acquisition.validate_for_study() {
+            problems.retain(|problem| problem.what != refused.what);
+            problems.push(refused);
+        }
         if problems.is_empty() { Ok(()) } else { Err(PlanError::Invalid(problems)) }
     }
 

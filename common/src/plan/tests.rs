@@ -144,15 +144,17 @@ fn near_duplicates_are_left_out_in_comparisons_only() {
     let text = sample().to_toml().unwrap();
     assert!(!text.contains("min_feature"), "plans of before keep their digest");
     let with = |value: &str| text.replace("[acquisition]", &format!("[acquisition]\nmin_feature_distance = {value}"));
-    let plan = Plan::for_comparison(&with("0.02")).unwrap();
+    let plan = Plan::from_toml_for_comparison(&with("0.02")).unwrap();
     assert_eq!(plan.acquisition.min_feature_distance, 0.02);
     for refused in [Plan::from_toml(&with("0.02")), Plan::from_canonical(&plan.canonical_bytes().unwrap())] {
         let said = refused.unwrap_err().to_string();
         assert!(said.contains("acquisition.min_feature_distance: is for comparisons only"), "{said}");
     }
     assert_eq!(Plan::from_toml(&with("0.0")).unwrap(), sample());
+    let both = Plan::from_toml(&with("5").replace("rounds = 3", "rounds = 0")).unwrap_err().to_string();
+    assert!(both.contains("rounds") && both.contains("for comparisons only") && !both.contains("cosine"), "{both}");
     for wrong in ["-0.1", "2.1", "nan"] {
-        assert!(Plan::for_comparison(&with(wrong)).unwrap_err().to_string().contains("a cosine distance"));
+        assert!(Plan::from_toml_for_comparison(&with(wrong)).unwrap_err().to_string().contains("a cosine distance"));
     }
 }
 

@@ -1,6 +1,5 @@
 //! Which boxes a site of a comparison is asked about.
 
-use consilium_common::Plan;
 use consilium_common::plan::{Acquisition, UNLABELLED};
 use consilium_learning::acquisition::{
     self, Aggregation, Budget, Candidate, Layout, Method, PatchBox, Rule, Sight, Turn, candidates, choose, describe,
@@ -35,7 +34,6 @@ impl World<'_> {
         let learn = &self.splits[site].1;
         let fields = &self.setting.sites[site].fields;
         let by_name = |name: &str| learn.iter().copied().find(|&field| fields[field].name == name);
-        let taken = |field: usize| boxes_of(before, field);
         let turn = Turn { round, rounds: self.setting.rounds, seed };
         let settings = match &trial.kind {
             Kind::Study(score) => Acquisition { score: *score, budget, ..trial.plan.acquisition.clone() },
@@ -45,17 +43,8 @@ impl World<'_> {
         let corrected = if least > 0.0 { self.features_of(site, before) } else { Vec::new() };
         let mut all = Vec::new();
         for (place, (&field, look)) in learn.iter().zip(looks).enumerate() {
-            let strip = labelled(&look.strip, &fields[field]);
-            let mut found = match &trial.kind {
-                Kind::Full => Vec::new(),
-                Kind::Study(_) => candidates(&strip, &fields[field].name, &settings, &taken(field)).map_err(wrong)?,
-                Kind::Rule(Method { map, aggregation, .. }) => {
-                    let mut found = self.described(&trial.plan, (*map, *aggregation), &fields[field], look);
-                    found.retain(|candidate| !taken(field).iter().any(|other| other.overlaps(&candidate.patch)));
-                    found
-                }
-            };
-            self.keep_sharp(&settings, &mut found, &fields[field], &strip)?;
+            let mut found =
+                self.candidates_of(&trial.kind, &settings, &fields[field], look, &boxes_of(before, field))?;
             if trial.needs_features() {
                 self.fill_features(site, place, &mut found);
                 leave_out_near(&mut found, &corrected, least);
@@ -79,19 +68,27 @@ impl World<'_> {
         Ok(chosen.into_iter().filter_map(|c| Some(Asked { field: by_name(&c.slide)?, patch: c.patch })).collect())
     }
 
-    fn described(
+    /// The sharp boxes of a field that may be asked about, none of which overlaps one that was `taken`.
+    fn candidates_of(
         &self,
-        plan: &Plan,
-        (map, aggregation): (UncertaintyMap, Aggregation),
+        kind: &Kind,
+        settings: &Acquisition,
         field: &Field,
         look: &Look,
-    ) -> Vec<Candidate> {
-        let map = uncertainty_map(map, &look.probabilities, look.members, look.classes);
-        // There is no answer for what is not labelled.
-        let excluded: Vec<u8> = field.labels.as_raw().iter().map(|&l| u8::from(l == UNLABELLED)).collect();
-        let mean = look.strip.mean();
-        let seen = acquisition::Field::of_strip(&look.strip, &field.name, &map, &mean, &excluded);
-        describe(&seen, &Layout::of(&plan.acquisition, aggregation))
+        taken: &[PatchBox],
+    ) -> Result<Vec<Candidate>, ExperimentError> {
+        let strip = labelled(&look.strip, field);
+        let mut found = match kind {
+            Kind::Full => Vec::new(),
+            Kind::Study(_) => candidates(&strip, &field.name, settings, taken).map_err(wrong)?,
+            Kind::Rule(Method { map, aggregation, .. }) => {
+                let mut found = described(settings, (*map, *aggregation), field, look);
+                found.retain(|candidate| !taken.iter().any(|other| other.overlaps(&candidate.patch)));
+                found
+            }
+        };
+        self.keep_sharp(settings, &mut found, field, &strip)?;
+        Ok(found)
     }
 
     /// Leaves out what the plan holds for blurred, as a site does.
@@ -155,4 +152,19 @@ impl World<'_> {
         let errors = (0..classes).map(|class| confusion.false_negatives(class)).collect();
         Ok(self.errors.get_or_init(|| errors))
     }
+}
+
+/// The boxes of a field by what members say of it.
+fn described(
+    settings: &Acquisition,
+    (map, aggregation): (UncertaintyMap, Aggregation),
+    field: &Field,
+    look: &Look,
+) -> Vec<Candidate> {
+    let map = uncertainty_map(map, &look.probabilities, look.members, look.classes);
+    // There is no answer for what is not labelled.
+    let excluded: Vec<u8> = field.labels.as_raw().iter().map(|&l| u8::from(l == UNLABELLED)).collect();
+    let mean = look.strip.mean();
+    let seen = acquisition::Field::of_strip(&look.strip, &field.name, &map, &mean, &excluded);
+    describe(&seen, &Layout::of(settings, aggregation))
 }

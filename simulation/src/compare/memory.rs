@@ -99,8 +99,8 @@ fn enough(needed: u64, free: &Free, members: usize) -> Result<(), ExperimentErro
         }
     };
     Err(ExperimentError::Usage(format!(
-        "what {members} members say of the fields, features of them for the rules that want some, and a training take about \
-         {:.1} GiB, and {left}; give it more memory, compare fewer --sites or --members, or in a plan of coarser spacing_um",
+        "what {members} members say of the fields, features of them where boxes are chosen or left out by those, and a training \
+         take about {:.1} GiB, and {left}; give it more memory, compare fewer --sites or --members, or in a plan of coarser spacing_um",
         gib(needed)
     )))
 }

@@ -96,7 +96,7 @@ impl CompareOptions {
     /// A person's own plan, or the built-in one for such data.
     pub(super) fn plan(&self, material: &Material) -> Result<Plan, ExperimentError> {
         let mut plan = match &self.plan {
-            Some(path) => read_plan_by(path, Plan::for_comparison)?,
+            Some(path) => read_plan_by(path, Plan::from_toml_for_comparison)?,
             None => built_in_plan(material, &self.as_experiment())?,
         };
         plan.members = self.members.unwrap_or(plan.members);

@@ -72,8 +72,8 @@ const EMPTY: &str = "Dice is the mean over a field's foreground classes that are
     called foreground, and not be there at all if none is. Such fields are told by the share of tissue that is wrongly \
     called foreground.";
 const PAIRED: &str = "Dice of an arm minus that of a control with the same budget, or of itself with the next smaller one, \
-    or, where a setting is varied, of the same rule under the unvaried plan, field by field and seed by seed, and the 95 % bootstrap interval over seeds and fields; in bold where it leaves out 0 \
-    and there are at least five seeds. Where seeds differ more than fields such intervals are too narrow: in a simulation \
+    or, where a setting is varied, of the same rule under the plan itself (unvaried), field by field and seed by seed, and the \
+    95 % bootstrap interval over seeds and fields; in bold where it leaves out 0 and there are at least five seeds. Where seeds differ more than fields such intervals are too narrow: in a simulation \
     with two seeds and 12 fields they held the truth 66 to 98 times of 100, with five seeds and 23 fields 85 to 99 times. \
     Of many intervals some leave out 0 by chance.";
 const MAPS: &str = "Of the first ensemble on held-out fields of the other sites: the probability that a wrong pixel is \

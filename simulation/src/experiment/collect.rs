@@ -53,7 +53,10 @@ pub(crate) fn collect(
                 stages.into_iter().for_each(|(stage, seconds)| *total.entry(stage).or_default() += seconds);
             }
             for report in read::<Vec<PatchReport>>(&folder.join("patches.json"))?.unwrap_or_default() {
-                pictures.push(picture(site, round, &report, &folder)?);
+                // What is shown is what the rule asked for.
+                if !report.control {
+                    pictures.push(picture(site, round, &report, &folder)?);
+                }
                 patches.push(patch(site, round, &report));
             }
         }

@@ -83,14 +83,10 @@ pub struct Patch {
     /// Mean uncertainty in nats.
     pub mean_uncertainty: f64,
     /// Drawn at random as a control, and never learned from.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control: bool,
     /// Dice of the prediction against the correction; absent where both are empty.
     pub dice_before: Option<f64>,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl Metrics {

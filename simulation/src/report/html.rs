@@ -118,10 +118,14 @@ fn head(body: &mut String, story: &Story) {
         1 => "A single network".to_owned(),
         members => format!("An ensemble of {} networks", count(members)),
     };
+    let (controls, learned) = match plan.acquisition.control_share > 0.0 {
+        true => (", some of them at random, as controls", "on the corrections but the controls"),
+        false => ("", "on the corrections"),
+    };
     let lead = format!(
         "{} hospitals taught one model without showing each other a single image. {first} was first trained at {} alone. \
-         Then, in each of {rounds}, every other hospital ran it over its own slides, had {} corrected, {asked}, \
-         fine-tuned each network on the corrections, and sent back nothing but weight differences, which a coordinator \
+         Then, in each of {rounds}, every other hospital ran it over its own slides, had {} corrected, {asked}{controls}, \
+         fine-tuned each network {learned}, and sent back nothing but weight differences, which a coordinator \
          averaged. {}",
         capital(&count(metrics.sites.len())),
         metrics.central,
