@@ -22,7 +22,7 @@ pub(crate) const QUICK_CENTRAL_SLIDES: CentreSlides = CentreSlides { learn: 3, t
 pub(crate) const QUICK_SITE_SLIDES: CentreSlides = CentreSlides { learn: 2, test: 1, split: "pool" };
 
 /// With instance normalisation first on rare tumour, first together with `foreground-random` on MoNuSeg; with batch
-/// normalisation `entropy` is above it on rare tumour. docs/acquisition-results.md has the tables.
+/// normalisation and fast learning `entropy` is above it on rare tumour. docs/acquisition-results.md has the tables.
 pub(crate) const DEFAULT_RULE: Score = Score::ClaspPe;
 
 /// Of slides without a split, this share is held out, and at least [`MIN_TEST`].
