@@ -170,7 +170,7 @@ fn rare() -> Base {
 ///
 /// No stain jitter at the sites, which are to learn their own stain, and a learning rate of 0.003: on seeds 11 and 12 that had
 /// 0.003 less Dice than 0.01 (-0.014 to +0.007, ten random patches, 30 steps), and the central site forgot less (0.738 in
-/// place of 0.723). docs/acquisition-results.md has the figures.
+/// place of 0.723). docs/acquisition-settings.md has the figures.
 fn folders(quick: bool) -> Base {
     Base {
         rounds: if quick { 2 } else { 3 },
