@@ -36,9 +36,12 @@ impl World<'_> {
         let known = self.central.borrow().clone();
         let central = known.filter(|(by, _)| round == 0 && *by == plan.fine_tuning).map(|(_, delta)| delta);
         let learns = |(site, rehearsed): (usize, Vec<TrainingImage>)| {
-            let images = self.images(site, &trial.kind, &asked[site], rehearsed);
             let here = &sites[site];
-            if images.is_empty() || (here.central && central.is_some()) {
+            if here.central && central.is_some() {
+                return None;
+            }
+            let images = self.images(site, &trial.kind, &asked[site], rehearsed);
+            if images.is_empty() {
                 return None;
             }
             let whole = trial.kind == Kind::Full && !here.central;
